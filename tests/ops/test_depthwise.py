@@ -1,0 +1,169 @@
+"""Depthwise convolution: every implementation is the same function."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.test_util import check_grads
+
+from segnext_jax.ops.depthwise import depthwise_conv
+
+KERNELS = [(1, 1), (3, 3), (5, 5), (1, 7), (7, 1), (1, 21), (21, 1), (3, 5)]
+# Odd and even heights (their kernel gradients go one or two rows at a time); all are
+# smaller than the longest strip, the last one than a 5×5.
+SIZES = [(7, 6), (8, 5), (1, 3)]
+BF16_ROUNDING = 2.0**-8  # half a unit in the last of 8 significant bits
+
+
+def grouped_conv(x, kernel):
+    """JAX's own depthwise convolution: x [b h w c], kernel [kh kw c]."""
+    return lax.conv_general_dilated(
+        x,
+        kernel[:, :, None, :],
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+        precision=lax.Precision.HIGHEST,
+    )
+
+
+def draw(size, kernel_size, dtype=jnp.float32, batch=2, channels=3):
+    """(x, kernel, cotangent)."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (batch, *size, channels))
+    kernel = rng.uniform(-1, 1, (*kernel_size, channels))
+    cotangent = rng.uniform(-1, 1, x.shape)
+    return tuple(jnp.asarray(a, dtype) for a in (x, kernel, cotangent))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kernel_size", KERNELS)
+def test_shift_equals_the_grouped_convolution_and_its_gradients(kernel_size, size):
+    x, kernel, cotangent = draw(size, kernel_size)
+
+    def shift(x, kernel):
+        return depthwise_conv(x, kernel, implementation="shift")
+
+    actual, actual_vjp = jax.vjp(shift, x, kernel)
+    expected, expected_vjp = jax.vjp(grouped_conv, x, kernel)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+    for a, e in zip(actual_vjp(cotangent), expected_vjp(cotangent), strict=True):
+        assert a.shape == e.shape
+        np.testing.assert_allclose(a, e, rtol=0, atol=1e-5)
+
+
+def test_definition_written_as_loops():
+    x, kernel, _ = draw((4, 3), (3, 5), batch=1, channels=2)
+    padded = np.pad(np.asarray(x), ((0, 0), (1, 1), (2, 2), (0, 0)))
+    expected = np.zeros_like(x)
+    for row, column, i, j in np.ndindex(4, 3, 3, 5):
+        expected[0, row, column] += padded[0, row + i, column + j] * kernel[i, j]
+    for implementation in ("shift", "xla", "auto"):
+        actual = depthwise_conv(x, kernel, implementation=implementation)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", ["shift", "xla"])
+@pytest.mark.parametrize("size", [(3, 4), (4, 3)])
+def test_gradient_equals_finite_differences(implementation, size):
+    x, kernel, _ = draw(size, (3, 5), batch=1, channels=2)
+
+    def conv(x, kernel):
+        return depthwise_conv(x, kernel, implementation=implementation)
+
+    check_grads(conv, (x, kernel), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
+
+
+def test_jit_and_vmap_change_nothing():
+    x, kernel, cotangent = draw((6, 5), (1, 7))
+
+    def value_and_grads(x, kernel):
+        conv = jax.vjp(lambda *a: depthwise_conv(*a, implementation="shift"), x, kernel)
+        return conv[0], conv[1](cotangent)
+
+    expected = value_and_grads(x, kernel)
+    batched = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), (x, kernel))
+    mapped = jax.vmap(value_and_grads)(*batched)
+    for actual in (
+        jax.jit(value_and_grads)(x, kernel),
+        jax.tree.map(lambda a: a[0], mapped),
+    ):
+        jax.tree.map(
+            lambda a, e: np.testing.assert_allclose(a, e, rtol=0, atol=1e-5),
+            actual,
+            expected,
+        )
+    np.testing.assert_allclose(mapped[0][1], 4 * expected[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel_size", [(5, 5), (1, 21), (7, 1)])
+def test_bfloat16_rounds_once(kernel_size):
+    """Products, sums and the kernel's gradient accumulate in float32."""
+    x, kernel, cotangent = draw((8, 9), kernel_size, jnp.bfloat16)
+
+    def value_and_grads(*arrays):
+        x, kernel, cotangent = arrays
+        y, vjp = jax.vjp(
+            lambda *a: depthwise_conv(*a, implementation="shift"), x, kernel
+        )
+        return y, *vjp(cotangent)
+
+    actual = value_and_grads(x, kernel, cotangent)
+    expected = value_and_grads(*(a.astype(jnp.float32) for a in (x, kernel, cotangent)))
+    for a, e in zip(actual, expected, strict=True):
+        assert a.dtype == jnp.bfloat16
+        np.testing.assert_allclose(
+            a.astype(jnp.float32), e, rtol=1.01 * BF16_ROUNDING, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("size", [(32, 32), (31, 32)])
+def test_bfloat16_kernel_gradient_does_not_stall(size):
+    """A sum of ones in bfloat16 stops at 256, where 256 + 1 rounds to 256."""
+    x = jnp.ones((2, *size, 1), jnp.bfloat16)
+    kernel = jnp.zeros((3, 1, 1), jnp.bfloat16)
+
+    def total(kernel):
+        y = depthwise_conv(x, kernel, implementation="shift")
+        return jnp.sum(y.astype(jnp.float32))
+
+    h, w = size
+    above, centre, below = jax.grad(total)(kernel).astype(jnp.float32)[:, 0, 0]
+    np.testing.assert_allclose(centre, 2 * h * w, rtol=BF16_ROUNDING)
+    np.testing.assert_allclose([above, below], 2 * (h - 1) * w, rtol=BF16_ROUNDING)
+
+
+def test_channels_do_not_mix():
+    x, kernel, _ = draw((5, 5), (3, 3))
+    changed = depthwise_conv(x.at[..., 1].add(1.0), kernel, implementation="shift")
+    difference = np.abs(changed - depthwise_conv(x, kernel, implementation="shift"))
+    assert difference[..., [0, 2]].max() == 0
+    assert difference[..., 1].min() > 0
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "message"),
+    [
+        (np.zeros((1, 4, 4, 3)), np.zeros((2, 3, 3)), r"odd, got \(2, 3\)"),
+        (np.zeros((1, 4, 4, 3)), np.zeros((3, 4, 3)), r"odd, got \(3, 4\)"),
+        (np.zeros((1, 4, 4, 3)), np.zeros((3, 3, 2)), r"\[b h w 2\].*\(1, 4, 4, 3\)"),
+        (np.zeros((4, 4, 3)), np.zeros((3, 3, 3)), r"\[b h w 3\].*\(4, 4, 3\)"),
+    ],
+)
+def test_misfits_are_named(x, kernel, message):
+    with pytest.raises(ValueError, match=message):
+        depthwise_conv(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+
+
+def test_mixed_dtypes_are_named():
+    x, kernel, _ = draw((4, 4), (3, 3))
+    with pytest.raises(ValueError, match="x is bfloat16 but the kernel is float32"):
+        depthwise_conv(x.astype(jnp.bfloat16), kernel)
+
+
+def test_unknown_implementation_is_named():
+    x, kernel, _ = draw((4, 4), (3, 3))
+    with pytest.raises(ValueError, match=r"'pallas'.*\"auto\", \"xla\" or \"shift\""):
+        depthwise_conv(x, kernel, implementation="pallas")

@@ -1,0 +1,94 @@
+"""Bilinear resizing against PyTorch's numbers and as a linear map."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from segnext_jax.ops import resize
+from segnext_jax.ops.resize import resize_bilinear
+
+with np.load(Path(__file__).parent / "golden" / "resize_bilinear.npz") as file:
+    GOLDEN = dict(file)
+CASES = sorted({name.split("/")[0] for name in GOLDEN})
+
+
+def uniform(shape, seed=0):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.uniform(-1, 1, shape), jnp.float32)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_pytorch(case):
+    expected = GOLDEN[f"{case}/output"]
+    actual = resize_bilinear(jnp.asarray(GOLDEN[f"{case}/input"]), expected.shape[1:3])
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 8])
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_both_paths_agree_on_whole_factors(length, factor):
+    x = uniform((2, length, 3, 2))
+    enlarged = resize._enlarge(x, 1, factor)
+    interpolated = resize._interpolate(x, 1, factor * length)
+    np.testing.assert_allclose(enlarged, interpolated, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (5, 7), (8, 7), (2, 2)])
+def test_gradient_is_the_transpose(size):
+    """⟨A x, y⟩ = ⟨x, Aᵀ y⟩, and the map is linear."""
+    x, other, y = (
+        uniform((1, 4, 3, 2)),
+        uniform((1, 4, 3, 2), 1),
+        uniform((1, *size, 2)),
+    )
+    output, vjp = jax.vjp(lambda x: resize_bilinear(x, size), x)
+    (transposed,) = vjp(y)
+    np.testing.assert_allclose(jnp.sum(output * y), jnp.sum(x * transposed), rtol=1e-5)
+    np.testing.assert_allclose(
+        resize_bilinear(2 * x - other, size),
+        2 * output - resize_bilinear(other, size),
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("size", [(6, 4), (5, 3)])
+def test_gradient_equals_finite_differences(size):
+    x = uniform((1, 3, 2, 2))
+    check_grads(lambda x: resize_bilinear(x, size), (x,), order=1, atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("size", [(3, 5), (6, 10), (7, 11), (24, 6)])
+def test_constants_stay(size):
+    x = jnp.full((1, 3, 5, 2), 0.7)
+    np.testing.assert_allclose(resize_bilinear(x, size), 0.7, rtol=1e-6)
+
+
+def test_same_size_is_the_identity():
+    x = uniform((2, 3, 5, 2))
+    np.testing.assert_array_equal(resize_bilinear(x, (3, 5)), x)
+
+
+@pytest.mark.parametrize("size", [(6, 10), (7, 12)])
+def test_bfloat16_is_interpolated_in_float32(size):
+    x = uniform((2, 3, 5, 2)).astype(jnp.bfloat16)
+    output = resize_bilinear(x, size)
+    assert output.dtype == jnp.bfloat16
+    expected = resize_bilinear(x.astype(jnp.float32), size).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(
+        output.astype(jnp.float32), expected.astype(jnp.float32)
+    )
+
+
+def test_jit_changes_nothing():
+    x = uniform((1, 3, 5, 2))
+    np.testing.assert_allclose(
+        jax.jit(resize_bilinear, static_argnums=1)(x, (6, 7)),
+        resize_bilinear(x, (6, 7)),
+        rtol=0,
+        atol=1e-6,
+    )
