@@ -1,0 +1,255 @@
+"""mmsegmentation's SegNeXt: the PyTorch side of benchmarks and parity checks.
+
+Runs in the environment of `requirements-torch.txt`; imports nothing of this project.
+
+    python benchmarks/torch_peer.py --variant T --batch 2 --size 512 --steps 10
+
+prints one JSON line with the median time of a train step. With `--serve` it prints
+one JSON line when it is warm and then answers each line of stdin with one line:
+`step` (a train step) and `forward` (an evaluation forward) with seconds, until
+`quit`, so that another framework can be timed in alternation with it.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import statistics
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Variant(NamedTuple):
+    dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    ham_channels: int
+    drop_path: float
+
+
+# segnext_mscan-{t,s,b,l}_1xb16-adamw-160k_ade20k-512x512.py of mmsegmentation 1.2.2.
+VARIANTS = {
+    "T": Variant((32, 64, 160, 256), (3, 3, 5, 2), ham_channels=256, drop_path=0.1),
+    "S": Variant((64, 128, 320, 512), (2, 2, 4, 2), ham_channels=256, drop_path=0.1),
+    "B": Variant((64, 128, 320, 512), (3, 3, 12, 3), ham_channels=512, drop_path=0.1),
+    "L": Variant((64, 128, 320, 512), (3, 5, 27, 3), ham_channels=1024, drop_path=0.3),
+}
+IGNORE_LABEL = 255
+
+
+def build(
+    variant: str,
+    num_classes: int,
+    *,
+    drop_path: float | None = None,
+    dropout: float = 0.1,
+) -> nn.Module:
+    """mmsegmentation's SegNeXt, scratch-initialised, NCHW [b 3 h w] in.
+
+    `drop_path` None is the variant's published rate.
+    """
+    _stub_mmcv_ext()
+    import mmseg.models  # noqa: F401 (fills the registry)
+    from mmseg.registry import MODELS
+
+    v = VARIANTS[variant]
+    config = dict(
+        type="EncoderDecoder",
+        backbone=dict(
+            type="MSCAN",
+            embed_dims=list(v.dims),
+            mlp_ratios=[8, 8, 4, 4],
+            drop_rate=0.0,
+            drop_path_rate=v.drop_path if drop_path is None else drop_path,
+            depths=list(v.depths),
+            norm_cfg=dict(type="BN", requires_grad=True),
+        ),
+        decode_head=dict(
+            type="LightHamHead",
+            in_channels=list(v.dims[1:]),
+            in_index=[1, 2, 3],
+            channels=v.ham_channels,
+            ham_channels=v.ham_channels,
+            dropout_ratio=dropout,
+            num_classes=num_classes,
+            norm_cfg=dict(type="GN", num_groups=32, requires_grad=True),
+            align_corners=False,
+            loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False),
+            ham_kwargs=dict(MD_S=1, MD_R=16, train_steps=6, eval_steps=7),
+        ),
+        train_cfg=dict(),
+        test_cfg=dict(mode="whole"),
+    )
+    with _quiet():
+        model = MODELS.build(config)
+        model.backbone.init_weights()
+        model.decode_head.init_weights()
+    return model
+
+
+def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW with the published multipliers: `head` lr x10, `norm` without decay."""
+    groups: dict[str, list[nn.Parameter]] = {"head": [], "norm": [], "other": []}
+    for name, parameter in model.named_parameters():
+        key = "head" if "head" in name else "norm" if "norm" in name else "other"
+        groups[key].append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": groups["head"], "lr": 6e-4},
+            {"params": groups["norm"], "weight_decay": 0.0},
+            {"params": groups["other"]},
+        ],
+        lr=6e-5,
+        betas=(0.9, 0.999),
+        weight_decay=0.01,
+        fused=True,
+    )
+
+
+def loss_fn(model: nn.Module, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy at label size, mean over valid pixels; label [b h w] int64."""
+    logits = model.decode_head(model.backbone(image))
+    logits = F.interpolate(
+        logits, size=label.shape[1:], mode="bilinear", align_corners=False
+    )
+    return F.cross_entropy(logits, label, ignore_index=IGNORE_LABEL)
+
+
+def make_timers(
+    variant: str, num_classes: int, batch: int, size: tuple[int, int]
+) -> dict[str, Callable[[], float]]:
+    """`step` and `forward`: run once on random data, return seconds."""
+    torch.manual_seed(0)
+    model = build(variant, num_classes).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model)
+    image = torch.randn(batch, 3, *size).to(memory_format=torch.channels_last)
+    label = torch.randint(num_classes, (batch, *size))
+    label[:, : size[0] // 16] = IGNORE_LABEL
+
+    def step() -> None:
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_fn(model, image, label)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    @torch.inference_mode()
+    def forward() -> None:
+        model.eval()
+        F.interpolate(
+            model.decode_head(model.backbone(image)), size=size, mode="bilinear"
+        )
+
+    def timed(run: Callable[[], None]) -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    return {"step": lambda: timed(step), "forward": lambda: timed(forward)}
+
+
+def main() -> None:
+    args = _parse_args()
+    torch.set_num_threads(args.threads)
+    _keep_freed_memory()
+    timers = make_timers(args.variant, args.num_classes, args.batch, args.size)
+    for _ in range(args.warmup):
+        timers["step"]()
+    config = dict(
+        framework=f"torch {torch.__version__}",
+        variant=args.variant,
+        num_classes=args.num_classes,
+        batch=args.batch,
+        size=args.size,
+        threads=args.threads,
+        memory_format="channels_last",
+        dtype="float32",
+    )
+    if args.serve:
+        print(json.dumps({"config": config}), flush=True)
+        for command in _commands():
+            if command not in timers:
+                raise ValueError(
+                    f"command {command!r} on stdin: write one of step, forward, quit"
+                )
+            print(timers[command](), flush=True)
+    else:
+        seconds = [timers["step"]() for _ in range(args.steps)]
+        median = statistics.median(seconds)
+        print(json.dumps({"median_s": median, "all": seconds, "config": config}))
+
+
+def _commands() -> Iterator[str]:
+    for line in sys.stdin:
+        if line.strip() == "quit":
+            return
+        yield line.strip()
+
+
+def _parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--variant", choices=tuple(VARIANTS), default="T")
+    parser.add_argument("--num-classes", type=int, default=19)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[512], help="side, or height and width"
+    )
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--serve", action="store_true", help="take commands on stdin")
+    args = parser.parse_args()
+    if len(args.size) > 2:
+        parser.error(f"--size {args.size}: give one number, or height and width")
+    args.size = (args.size[0], args.size[-1])
+    return args
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep mmseg's deprecations and its report on every tensor off the terminal."""
+    logging.disable(logging.INFO)
+    with contextlib.redirect_stdout(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse large blocks: PyTorch's best time on a CPU, about a tenth less.
+
+    By default every activation is mapped anew and its pages fault in again.
+    """
+    libc = ctypes.CDLL(None)
+    m_trim_threshold, m_mmap_max = -1, -4
+    libc.mallopt(m_mmap_max, 0)
+    libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def _stub_mmcv_ext() -> None:
+    """Let mmseg import on mmcv-lite: any compiled operator is found, as None.
+
+    mmseg's decode heads import `mmcv.ops`, whose modules look their operators up in
+    the extension at import; SegNeXt calls none of them.
+    """
+
+    class Extension(types.ModuleType):
+        def __getattr__(self, name: str) -> None:
+            if name.startswith("__"):
+                raise AttributeError(name)
+
+    sys.modules.setdefault("mmcv._ext", Extension("mmcv._ext"))
+
+
+if __name__ == "__main__":
+    main()

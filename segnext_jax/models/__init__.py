@@ -1,0 +1,1 @@
+"""The networks, in Linen; they know no loss, optimizer or mesh."""

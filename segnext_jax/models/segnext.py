@@ -1,0 +1,102 @@
+"""SegNeXt: MSCAN and LightHam, and the published variants."""
+
+from typing import Any, NamedTuple, get_args
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from segnext_jax.models.hamburger import LightHam
+from segnext_jax.models.layers import Initializer, fan_in_normal, fan_out_normal
+from segnext_jax.models.mscan import MSCAN
+from segnext_jax.ops.depthwise import Implementation
+from segnext_jax.ops.nmf import Gradient
+
+Variables = dict[str, Any]  # params and batch_stats
+
+
+class Variant(NamedTuple):
+    embed_dims: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    decoder_channels: int  # of the authors' decoder
+    nmf_rank: int
+
+
+# Guo et al. 2022, table 2, and the authors' configs for the decoder.
+VARIANTS = {
+    "T": Variant((32, 64, 160, 256), (3, 3, 5, 2), 256, 16),
+    "S": Variant((64, 128, 320, 512), (2, 2, 4, 2), 256, 16),
+    "B": Variant((64, 128, 320, 512), (3, 3, 12, 3), 512, 64),
+    "L": Variant((64, 128, 320, 512), (3, 5, 27, 3), 1024, 64),
+}
+
+
+class Decoder(NamedTuple):
+    channels: int
+    nmf_rank: int
+    kernel_init: Initializer
+    classifier_init: Initializer
+
+
+class SegNeXt(nn.Module):
+    """Image → logits at stride 8: `[b h w 3]`, normalised → `[b h/8 w/8 classes]`."""
+
+    backbone: MSCAN
+    decoder: LightHam
+
+    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+        features = self.backbone(image, train=train)
+        return self.decoder(features[1:], train=train)
+
+
+def make_model(config: ConfigDict, num_classes: int) -> SegNeXt:
+    """The network that `config.model` describes.
+
+    Raises:
+      ValueError: if a name in the config is none of the known ones.
+    """
+    variant = _choose("model.variant", config.variant, VARIANTS)
+    decoders = {
+        "official": Decoder(
+            variant.decoder_channels,
+            variant.nmf_rank,
+            fan_out_normal,
+            nn.initializers.normal(0.01),
+        ),
+        "paddle": Decoder(256, 16, fan_in_normal, fan_in_normal),
+    }
+    decoder = _choose("model.decoder", config.decoder, decoders)
+    dtype = _choose(
+        "model.dtype", config.dtype, {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+    )
+    depthwise = _choose("model.depthwise", config.depthwise, get_args(Implementation))
+    gradient = _choose("model.nmf_gradient", config.nmf_gradient, get_args(Gradient))
+    return SegNeXt(
+        backbone=MSCAN(
+            embed_dims=variant.embed_dims,
+            depths=variant.depths,
+            drop_path_rate=config.drop_path_rate,
+            dtype=dtype,
+            depthwise=depthwise,
+        ),
+        decoder=LightHam(
+            num_classes=num_classes,
+            channels=decoder.channels,
+            rank=decoder.nmf_rank,
+            kernel_init=decoder.kernel_init,
+            classifier_init=decoder.classifier_init,
+            dropout_rate=config.dropout_rate,
+            nmf_train_steps=config.nmf_train_steps,
+            nmf_eval_steps=config.nmf_eval_steps,
+            nmf_gradient=gradient,
+            dtype=dtype,
+        ),
+    )
+
+
+def _choose(key, name, choices):
+    """`choices[name]`, or `name` itself where the choices are only names."""
+    if name not in choices:
+        raise ValueError(f"config.{key} is {name!r}: use one of {', '.join(choices)}")
+    return choices[name] if isinstance(choices, dict) else name
