@@ -1,0 +1,1 @@
+"""Input: random-access sources, and the streams that read, scale and crop them."""

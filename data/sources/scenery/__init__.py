@@ -1,0 +1,1 @@
+"""The painter of the generated street scenes (see data/sources/street_scenes.py)."""

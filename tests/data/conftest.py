@@ -1,0 +1,70 @@
+"""Small datasets in their real layouts, written with Pillow."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+
+@pytest.fixture
+def data_config():
+    return ConfigDict(
+        {
+            "source": "cityscapes",
+            "root": "",
+            "train_split": "train",
+            "val_split": "val",
+            "classes": "cityscapes",
+            "crop_size": (24, 32),
+            "scale_range": (0.5, 2.0),
+            "scale_step": 0.0,
+            "max_class_ratio": 0.75,
+            "pad": "after_distortion",
+            "on_unreadable": "stop",
+        }
+    )
+
+
+@pytest.fixture
+def write_cityscapes(tmp_path):
+    """Writes frames of two cities; image i is filled with the grey level i."""
+
+    def write(count=7, split="train", size=(40, 48), sizes=None, raw_id=None):
+        rng = np.random.default_rng(0)
+        for i in range(count):
+            h, w = sizes[i] if sizes else size
+            city = "aachen" if i < count // 2 else "bochum"
+            frame = f"{city}_{i:06}_000019"
+            raw = rng.integers(0, 34, (h, w)) if raw_id is None else raw_id
+            raw = np.broadcast_to(raw, (h, w)).astype(np.uint8)
+            image = np.full((h, w, 3), i, np.uint8)
+            save(
+                tmp_path / f"leftImg8bit/{split}/{city}/{frame}_leftImg8bit.png", image
+            )
+            save(tmp_path / f"gtFine/{split}/{city}/{frame}_gtFine_labelIds.png", raw)
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
+def write_folder(tmp_path):
+    """Writes images/train/i.<extension>, grey level i, and labels of 3 classes."""
+
+    def write(count=3, size=(20, 30), extension="png"):
+        for i in range(count):
+            label = np.random.default_rng(i).integers(0, 3, size).astype(np.uint8)
+            label[0, 0] = 255
+            image = np.full((*size, 3), i, np.uint8)
+            save(tmp_path / f"images/train/{i}.{extension}", image)
+            save(tmp_path / f"labels/train/{i}.png", label)
+        return tmp_path
+
+    return write
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
