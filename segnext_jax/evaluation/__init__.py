@@ -1,0 +1,1 @@
+"""Metrics, inference and the evaluator that training and eval.py share."""

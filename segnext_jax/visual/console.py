@@ -1,0 +1,26 @@
+"""What reaches the console."""
+
+import logging as standard_logging
+
+from absl import logging
+
+# Orbax reports every file and thread, and warns of its own defaults; the others say
+# what they try. What matters of it the loop says itself.
+_THRESHOLDS = {
+    "orbax": standard_logging.ERROR,
+    "jax": standard_logging.WARNING,
+    "etils": standard_logging.WARNING,
+}
+
+
+def quiet_libraries() -> None:
+    """Shows what this project and CLU report, and of other libraries what is wrong."""
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_is_wanted)
+
+
+def _is_wanted(record: standard_logging.LogRecord) -> bool:
+    return all(
+        record.levelno >= threshold or f"/{package}/" not in record.pathname
+        for package, threshold in _THRESHOLDS.items()
+    )

@@ -1,0 +1,178 @@
+"""Labels and predictions as pictures."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+IGNORE_LABEL = 255
+GAP = 4  # pixels of white between pictures
+
+Palette = Sequence[Sequence[int]]  # RGB, 0..255, one for each class
+
+_HEADINGS = ("image", "truth", "prediction")
+_INK = (40, 40, 40)
+_FRAME = (150, 150, 150)
+
+
+def colorize(
+    label: np.ndarray,
+    palette: Palette,
+    ignore_color: tuple[int, int, int] = (0, 0, 0),
+) -> np.ndarray:
+    """Paints every train id in its colour.
+
+    Args:
+      label: integer [h w], ids of the palette or 255 (ignored).
+      palette: RGB colours 0..255, one for each class.
+      ignore_color: RGB colour of ignored pixels.
+
+    Returns:
+      uint8 [h w 3] RGB.
+
+    Raises ValueError for a label of other shape or type, and for an id without colour.
+    """
+    label = np.asarray(label)
+    if label.ndim != 2 or not np.issubdtype(label.dtype, np.integer):
+        raise ValueError(
+            f"a label must be integers [h w]; got {label.dtype} {list(label.shape)}"
+        )
+    colors = np.asarray(palette, np.uint8).reshape(-1, 3)
+    ids = np.unique(label)
+    illegal = ids[(ids != IGNORE_LABEL) & ((ids < 0) | (ids >= len(colors)))]
+    if illegal.size:
+        raise ValueError(
+            f"train ids {illegal.tolist()} have no colour: the palette has"
+            f" ids 0..{len(colors) - 1}, and {IGNORE_LABEL} is ignored"
+        )
+    table = np.empty((256, 3), np.uint8)
+    table[: len(colors)] = colors
+    table[IGNORE_LABEL] = ignore_color
+    return table[label]
+
+
+def overlay(
+    image: np.ndarray, label: np.ndarray, palette: Palette, alpha: float = 0.5
+) -> np.ndarray:
+    """Blends the colours of a label over its image; ignored pixels stay as they are.
+
+    Args:
+      image: uint8 [h w 3] RGB.
+      label: integer [h w] train ids, 255 = ignored.
+      palette: RGB colours 0..255, one for each class.
+      alpha: weight of the label's colour, 0..1.
+
+    Returns:
+      uint8 [h w 3] RGB.
+
+    Raises ValueError for shapes that differ and for alpha outside 0..1.
+    """
+    _check_image(image, label=label)
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha = {alpha} must be between 0 and 1")
+    blend = (1.0 - alpha) * image + alpha * colorize(label, palette)
+    ignored = np.asarray(label)[..., None] == IGNORE_LABEL
+    return np.where(ignored, image, np.rint(blend).astype(np.uint8))
+
+
+def panel(
+    image: np.ndarray, truth: np.ndarray, pred: np.ndarray, palette: Palette
+) -> np.ndarray:
+    """Places image, truth and prediction side by side; ignored truth is black.
+
+    Args:
+      image: uint8 [h w 3] RGB.
+      truth: integer [h w] train ids, 255 = ignored.
+      pred: integer [h w] train ids.
+      palette: RGB colours 0..255, one for each class.
+
+    Returns:
+      uint8 [h 3*w+2*GAP 3] RGB.
+
+    Raises ValueError for shapes that differ.
+    """
+    _check_image(image, truth=truth, pred=pred)
+    gap = np.full((image.shape[0], GAP, 3), 255, np.uint8)
+    columns = [image, gap, colorize(truth, palette), gap, colorize(pred, palette)]
+    return np.concatenate(columns, axis=1)
+
+
+def mosaic(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """Stacks panels, uint8 [h w 3] of one width, with white gaps between them.
+
+    Raises ValueError if there is none, or if their widths differ.
+    """
+    widths = {each.shape[1] for each in panels}
+    if len(widths) != 1:
+        raise ValueError(f"a mosaic needs panels of one width; got {sorted(widths)}")
+    gap = np.full((GAP, *panels[0].shape[1:]), 255, np.uint8)
+    rows = [row for each in panels for row in (gap, each)]
+    return np.concatenate(rows[1:], axis=0)
+
+
+def save_predictions(
+    path: str | os.PathLike[str],
+    panels: Sequence[np.ndarray],
+    names: Sequence[str],
+    palette: Palette,
+) -> None:
+    """Writes panels under column headings, with a legend of the classes below.
+
+    Args:
+      path: PNG file to write; its folder must exist.
+      panels: results of `panel`, of one width.
+      names: class names.
+      palette: RGB colours 0..255, one for each name.
+
+    Raises ValueError if names and colours are not equally many.
+    """
+    if len(names) != len(palette):
+        raise ValueError(f"{len(names)} class names but {len(palette)} colours")
+    body = mosaic(panels)
+    height, width = body.shape[:2]
+    size = int(np.clip(width // 50, 11, 28))
+    font = ImageFont.load_default(size)
+    head = round(1.8 * size)
+    legend = _legend(names, palette, width, font, size)
+    page = Image.new("RGB", (width, head + height + legend.height), "white")
+    page.paste(Image.fromarray(body), (0, head))
+    page.paste(legend, (0, head + height))
+    draw = ImageDraw.Draw(page)
+    column = (width - 2 * GAP) // 3
+    for number, heading in enumerate(_HEADINGS):
+        middle = number * (column + GAP) + column // 2
+        draw.text((middle, head // 2), heading, _INK, font, anchor="mm")
+    page.save(path, format="PNG")
+
+
+def _legend(names, palette: Palette, width: int, font, size: int) -> Image.Image:
+    """Swatches with names, in columns as wide as the longest name needs."""
+    line, margin = round(1.7 * size), round(0.6 * size)
+    longest = max(font.getlength(name) for name in names)
+    columns = max(1, int((width - margin) // (longest + 2.6 * size)))
+    rows = -(-len(names) // columns)
+    columns = -(-len(names) // rows)  # no empty column at the right
+    legend = Image.new("RGB", (width, rows * line + 2 * margin), "white")
+    draw = ImageDraw.Draw(legend)
+    for number, (name, color) in enumerate(zip(names, palette, strict=True)):
+        column, row = divmod(number, rows)
+        x = margin + column * (width - margin) // columns
+        y = margin + row * line + (line - size) // 2
+        box = (x, y, x + round(1.4 * size), y + size)
+        draw.rectangle(box, fill=tuple(color), outline=_FRAME)
+        draw.text((x + 2 * size, y + size / 2), name, _INK, font, anchor="lm")
+    return legend
+
+
+def _check_image(image: np.ndarray, **labels: np.ndarray) -> None:
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"an image must be uint8 [h w 3]; got {image.dtype} {list(image.shape)}"
+        )
+    for name, label in labels.items():
+        if np.shape(label) != image.shape[:2]:
+            raise ValueError(
+                f"{name} {list(np.shape(label))} does not cover the image"
+                f" {list(image.shape[:2])}"
+            )

@@ -1,0 +1,107 @@
+"""Counting pixels, and the scores that follow from the counts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segnext_jax.evaluation.metrics import Confusion, count_pixels
+
+
+@pytest.fixture
+def batch():
+    """label (0…3, 255), pred (0…3) and mask (the third example is padding)."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 5, (4, 6, 5))
+    label[label == 4] = 255
+    return {
+        "label": jnp.asarray(label, jnp.uint8),
+        "pred": jnp.asarray(rng.integers(0, 4, (4, 6, 5)), jnp.int32),
+        "mask": jnp.array([True, True, False, True]),
+    }
+
+
+def count_in_a_loop(label, pred, mask, num_classes):
+    counts = np.zeros((num_classes, num_classes), int)
+    for index in np.ndindex(label.shape):
+        if mask[index[0]] and label[index] != 255:
+            counts[int(label[index]), int(pred[index])] += 1
+    return counts
+
+
+def test_counts_equal_a_loop(batch):
+    counts = count_pixels(**batch, num_classes=4)
+    assert counts.dtype == jnp.int32
+    np.testing.assert_array_equal(counts, count_in_a_loop(**batch, num_classes=4))
+    jitted = jax.jit(count_pixels, static_argnames="num_classes")
+    np.testing.assert_array_equal(jitted(**batch, num_classes=4), counts)
+
+
+def test_rows_are_labels_and_columns_predictions():
+    label, pred = jnp.full((1, 2, 3), 2, jnp.uint8), jnp.full((1, 2, 3), 0)
+    counts = count_pixels(label, pred, jnp.array([True]), 3)
+    np.testing.assert_array_equal(counts, [[0, 0, 0], [0, 0, 0], [6, 0, 0]])
+
+
+def test_ignored_pixels_and_padding_examples_count_nowhere(batch):
+    label = jnp.where(batch["mask"][:, None, None], 255, batch["label"])
+    counts = count_pixels(label, batch["pred"], batch["mask"], 4)
+    assert not counts.any()
+
+
+def test_ids_just_past_the_last_class_are_not_the_last_class():
+    label = jnp.array([[[3, 4, 254, 255]]], jnp.uint8)
+    counts = count_pixels(label, jnp.full((1, 1, 4), 3), jnp.array([True]), 4)
+    assert counts.sum() == counts[3, 3] == 1
+
+
+def test_number_of_classes_that_overflows_uint8():
+    """label · num_classes exceeds 255 from 16 classes on."""
+    ids = jnp.arange(150, dtype=jnp.uint8).reshape(1, 10, 15)
+    counts = count_pixels(ids, ids.astype(jnp.int32), jnp.array([True]), 150)
+    np.testing.assert_array_equal(counts, np.eye(150))
+
+
+def test_merging_parts_gives_the_whole(batch):
+    def confusion(part):
+        return Confusion.of(count_pixels(**part, num_classes=4))
+
+    parts = [{k: v[i : i + 1] for k, v in batch.items()} for i in range(4)]
+    merged = confusion(parts[0])
+    for part in parts[1:]:
+        merged = merged.merge(confusion(part))
+    np.testing.assert_array_equal(merged.counts, confusion(batch).counts)
+
+
+def test_scores_by_hand():
+    scores = Confusion.of(jnp.array([[3, 1, 0], [2, 4, 0], [0, 0, 10]])).compute()
+    np.testing.assert_allclose(scores["iou"], [3 / 6, 4 / 7, 1])
+    np.testing.assert_allclose(scores["miou"], (3 / 6 + 4 / 7 + 1) / 3)
+    np.testing.assert_allclose(scores["accuracy"], 17 / 20)
+    np.testing.assert_allclose(scores["class_accuracy"], [3 / 4, 4 / 6, 1])
+    np.testing.assert_allclose(scores["share"], [4 / 20, 6 / 20, 10 / 20])
+
+
+def test_absent_class_is_nan_and_left_out_of_the_mean():
+    """Class 1 neither occurs nor is predicted; class 2 is only predicted: IoU 0."""
+    scores = Confusion.of(jnp.array([[3, 0, 1], [0, 0, 0], [0, 0, 0]])).compute()
+    np.testing.assert_allclose(scores["iou"], [3 / 4, np.nan, 0])
+    np.testing.assert_allclose(scores["miou"], 3 / 8)
+    np.testing.assert_allclose(scores["class_accuracy"], [3 / 4, np.nan, np.nan])
+    np.testing.assert_allclose(scores["share"], [1, 0, 0])
+
+
+def test_nothing_counted_gives_nan():
+    scores = Confusion.of(jnp.zeros((2, 2), jnp.int32)).compute()
+    assert np.isnan(scores["miou"])
+    assert np.isnan(scores["accuracy"])
+
+
+def test_host_counts_are_exact_beyond_32_bits():
+    """The Cityscapes validation set has 10⁹ pixels; float32 stalls at 2²⁴."""
+    one_call = Confusion.of(jnp.array([[2**31 - 1, 1], [0, 1]], jnp.int32))
+    total = one_call
+    for _ in range(4):
+        total = total.merge(one_call)
+    assert total.counts.dtype == np.int64
+    assert total.counts[0].tolist() == [5 * (2**31 - 1), 5]
