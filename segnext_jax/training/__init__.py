@@ -1,0 +1,1 @@
+"""Losses, optimizer, the train step and the loop around it."""

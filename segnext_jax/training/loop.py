@@ -1,0 +1,199 @@
+"""The loop around the train step: resume, train, evaluate, save, report."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from clu import metric_writers, periodic_actions
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from segnext_jax.evaluation.evaluator import Evaluator
+from segnext_jax.models.segnext import make_model
+from segnext_jax.parallel.mesh import (
+    batch_sharded,
+    check_batch_size,
+    make_mesh,
+    prefetch,
+    replicated,
+)
+from segnext_jax.training.checkpoint import (
+    Checkpointer,
+    Description,
+    check_config,
+)
+from segnext_jax.training.meter import Meter
+from segnext_jax.training.optimizer import make_optimizer, make_schedule
+from segnext_jax.training.report import Report
+from segnext_jax.training.state import TrainState, init_state
+from segnext_jax.training.step import make_train_step
+
+Batches = Iterator[dict[str, np.ndarray]]
+
+_OUTPUT_STRIDE = 32  # of the last stage
+_NUM_EXAMPLES = 4  # images shown at every evaluation
+
+
+class Data(NamedTuple):
+    """What a run learns from, as this process sees it."""
+
+    train_batches: Callable[[int], Batches]  # from a step on: image, label, size, …
+    eval_batches: Callable[[], Batches]  # image, label, mask
+    classes: Sequence[str]
+    palette: Sequence[Sequence[int]]
+
+
+def train(
+    config: ConfigDict,
+    data: Data,
+    *,
+    workdir: str,
+    writer: metric_writers.MetricWriter,
+    mesh: Mesh | None = None,
+) -> dict[str, Any]:
+    """Trains to `config.train.num_train_steps`, from the newest checkpoint in workdir.
+
+    Returns:
+      What `metrics.json` holds.
+
+    Raises:
+      ValueError: if the config does not fit itself, the devices or the run in workdir.
+      FloatingPointError: after `config.train.max_skipped_in_a_row` updates that were
+        not finite.
+    """
+    mesh = mesh or make_mesh()
+    num_steps = config.train.num_train_steps
+    check_run(config, mesh)
+    check_config(workdir, config)
+
+    model = make_model(config.model, len(data.classes))
+    schedule = make_schedule(config.schedule, num_steps)
+    tx = make_optimizer(config.optimizer, schedule)
+    train_step = jax.jit(
+        make_train_step(model, tx, schedule, config),
+        in_shardings=(replicated(mesh), batch_sharded(mesh)),
+        out_shardings=replicated(mesh),
+        donate_argnums=0,
+    )
+    evaluator = Evaluator(model, len(data.classes), mesh)
+    checkpointer = Checkpointer(
+        workdir,
+        Description(config, list(data.classes), [list(c) for c in data.palette]),
+        keep=config.train.keep_checkpoints,
+    )
+    try:
+        init = partial(init_state, model, tx, ema=config.train.ema_decay > 0)
+        state = _restore_or_init(init, checkpointer, config.seed, mesh)
+        start = int(state.step)
+        report = Report(workdir, writer, data.classes, data.palette, start)
+        report.start(config, state.params)
+        meter = Meter(config.train.batch_size)
+        hooks = _hooks(config, start, workdir, writer)
+
+        def evaluate() -> float:
+            evaluation = evaluator(
+                state.eval_variables, data.eval_batches(), num_examples=_NUM_EXAMPLES
+            )
+            return report.evaluation(int(state.step), evaluation)
+
+        if start < num_steps:
+            batches = prefetch(data.train_batches(start), mesh)
+            logging.info("Compiling the train step: the first step takes a while.")
+        else:
+            logging.info("The run in %s is complete.", workdir)
+            evaluate()
+
+        outputs = None
+        for step in range(start + 1, num_steps + 1):
+            previous_outputs = outputs
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                state, outputs = train_step(state, next(batches))
+            meter.add(outputs)
+            # Not this step's: waiting for it would idle the device.
+            _check_finite(previous_outputs, config.train.max_skipped_in_a_row, workdir)
+            for hook in hooks:
+                hook(step)
+            if step % config.train.log_every_steps == 0 or step == num_steps:
+                scalars = meter.read()
+                report.scalars(step, {f"train/{k}": v for k, v in scalars.items()})
+
+            is_evaluated = (
+                step % config.train.eval_every_steps == 0 or step == num_steps
+            )
+            if is_evaluated or step % config.train.checkpoint_every_steps == 0:
+                _check_finite(outputs, config.train.max_skipped_in_a_row, workdir)
+                with meter.paused():
+                    miou = evaluate() if is_evaluated else None
+                    checkpointer.save(state, miou)
+        return report.finish()
+    finally:
+        checkpointer.close()
+
+
+def check_run(config: ConfigDict, mesh: Mesh) -> None:
+    """Raises ValueError if crops or batches cannot be what the config says."""
+    if any(length % _OUTPUT_STRIDE for length in config.data.crop_size):
+        raise ValueError(
+            f"config.data.crop_size is {tuple(config.data.crop_size)}: height and "
+            f"width must be multiples of {_OUTPUT_STRIDE}, the stride of the last stage"
+        )
+    accumulate = config.train.accumulate_steps
+    if accumulate < 1 or config.train.batch_size % accumulate:
+        raise ValueError(
+            f"config.train.batch_size is {config.train.batch_size}, which "
+            f"config.train.accumulate_steps = {accumulate} does not divide"
+        )
+    check_batch_size(
+        "config.train.batch_size / config.train.accumulate_steps",
+        config.train.batch_size // accumulate,
+        mesh,
+    )
+    check_batch_size("config.eval.batch_size", config.eval.batch_size, mesh)
+
+
+def _restore_or_init(init, checkpointer, seed, mesh) -> TrainState:
+    key = jax.random.key(seed)
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
+        jax.eval_shape(init, key),
+    )
+    state = checkpointer.restore_latest(abstract)
+    if state is not None:
+        logging.info("Resuming after step %d.", int(state.step))
+        return state
+    return jax.jit(init, out_shardings=replicated(mesh))(key)
+
+
+def _hooks(config, start, workdir, writer) -> list[periodic_actions.PeriodicAction]:
+    hooks: list[periodic_actions.PeriodicAction] = []
+    if jax.process_index() == 0:
+        progress = periodic_actions.ReportProgress(
+            num_train_steps=config.train.num_train_steps,
+            writer=writer,
+            every_steps=config.train.log_every_steps,
+            every_secs=None,
+        )
+        hooks.append(progress)
+    if config.train.profile:
+        # Step 1 compiles; a few steps later all caches are warm.
+        profile = periodic_actions.Profile(
+            logdir=workdir, first_profile=start + 5, every_secs=None
+        )
+        hooks.append(profile)
+    return hooks
+
+
+def _check_finite(outputs, limit, workdir) -> None:
+    if outputs is None:
+        return
+    in_a_row = int(outputs["skipped_in_a_row"])
+    if in_a_row >= limit:
+        raise FloatingPointError(
+            f"the loss or its gradient was not finite in {in_a_row} updates in a row "
+            f"(config.train.max_skipped_in_a_row). None of them was applied, and the "
+            f"last checkpoint in {workdir} is good. Lower config.schedule.peak or set "
+            "config.optimizer.clip_norm, and look at the images of the last steps"
+        )

@@ -1,0 +1,97 @@
+"""AdamW with the published parameter groups and learning-rate schedules."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+
+def make_schedule(config: ConfigDict, num_train_steps: int) -> optax.Schedule:
+    """Linear warm-up and polynomial decay to 0, in both published forms.
+
+    "official" multiplies a warm-up from the ratio `warmup_start` to 1 onto the decay,
+    which runs from step 0 (mmsegmentation 0.x). "paddle" climbs from the learning rate
+    `warmup_start` to the peak, and only then starts the decay over the remaining steps.
+
+    Args:
+      config: `form`, `peak`, `warmup_steps`, `warmup_start`, `power`.
+      num_train_steps: the learning rate is 0 after these.
+
+    Returns:
+      step (completed updates, from 0) → learning rate of the next update.
+
+    Raises:
+      ValueError: if the form is unknown or the warm-up is not shorter than the run.
+    """
+    warmup = config.warmup_steps
+    if not 0 <= warmup < num_train_steps:
+        raise ValueError(
+            f"config.schedule.warmup_steps is {warmup}: it must be less than the "
+            f"{num_train_steps} steps of config.train.num_train_steps"
+        )
+    if config.form == "official":
+        decay = optax.polynomial_schedule(config.peak, 0, config.power, num_train_steps)
+        ramp = optax.linear_schedule(config.warmup_start, 1, max(warmup, 1))
+        return lambda step: decay(step) * (ramp(step) if warmup else 1)
+    if config.form == "paddle":
+        decay = optax.polynomial_schedule(
+            config.peak, 0, config.power, num_train_steps - warmup
+        )
+        ramp = optax.linear_schedule(config.warmup_start, config.peak, max(warmup, 1))
+        return optax.join_schedules([ramp, decay], [warmup])
+    raise ValueError(
+        f'config.schedule.form is {config.form!r}: use "official" or "paddle"'
+    )
+
+
+def make_optimizer(
+    config: ConfigDict, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """AdamW in PyTorch's formulation, where the decay is scaled by the learning rate.
+
+    Args:
+      config: `b1`, `b2`, `eps`, `weight_decay`, `head_multiplier` (of the learning rate
+        of the decoder), `decay_norm` (whether the group "norm" is decayed) and
+        `clip_norm` (global gradient norm; 0 = no clipping).
+      schedule: step → learning rate.
+    """
+
+    def decayed(params):
+        return jax.tree.map(lambda g: g != "norm" or config.decay_norm, groups(params))
+
+    def multiplied(updates, params):
+        factors = {"head": config.head_multiplier, "norm": 1.0, "other": 1.0}
+        return jax.tree.map(lambda u, g: u * factors[g], updates, groups(params))
+
+    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    return optax.chain(
+        *clip,
+        optax.scale_by_adam(config.b1, config.b2, config.eps),
+        optax.add_decayed_weights(config.weight_decay, mask=decayed),
+        optax.stateless(multiplied),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def groups(params: optax.Params) -> optax.Params:
+    """The group of every parameter, as the peers' name matching has it.
+
+    "head" is the whole decoder, its GroupNorms included; "norm" the backbone's
+    normalisations, except those of the stem (published as `patch_embed1.proj.1` and
+    `.4`, they match nothing); "other" the rest.
+    """
+
+    def group(path, _):
+        names = [entry.key for entry in path]
+        if names[0] == "decoder":
+            return "head"
+        if "norm" in names[-2] and "stem" not in names:
+            return "norm"
+        return "other"
+
+    return jax.tree_util.tree_map_with_path(group, params)
+
+
+def all_finite(tree) -> jax.Array:
+    """Whether every number in the tree is finite: bool scalar."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))

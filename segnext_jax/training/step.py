@@ -1,0 +1,115 @@
+"""One update as a pure function of (state, batch)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from segnext_jax.models.segnext import SegNeXt
+from segnext_jax.ops.resize import resize_bilinear
+from segnext_jax.training.augment import augment
+from segnext_jax.training.losses import cross_entropy
+from segnext_jax.training.optimizer import all_finite
+from segnext_jax.training.state import TrainState
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+def make_train_step(
+    model: SegNeXt,
+    tx: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    config: ConfigDict,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """The function to jit: batch as the data pipeline makes it → next state, metrics.
+
+    All randomness follows from (config.seed, state.step, example). A step whose loss or
+    gradient is not finite leaves everything but the counters as it was. Metrics are
+    scalars: loss, learning_rate, grad_norm, skipped, skipped_in_a_row, unreadable.
+    """
+    num_micro_batches = config.train.accumulate_steps
+
+    def loss_fn(params, batch_stats, image, label, key):
+        drop_path, dropout, nmf = jax.random.split(key, 3)
+        logits, updated = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            image,
+            train=True,
+            rngs={"drop_path": drop_path, "dropout": dropout, "nmf": nmf},
+            mutable=["batch_stats"],
+        )
+        logits = resize_bilinear(logits, label.shape[1:])
+        total, weight = cross_entropy(logits, label, normalizer=config.loss.normalizer)
+        return total, (weight, updated["batch_stats"])
+
+    def accumulate(carry, micro_batch):
+        """Adds one micro-batch's gradients; BatchNorm sees one after the other."""
+        params, batch_stats, sums = carry
+        (total, (weight, batch_stats)), grads = jax.value_and_grad(
+            loss_fn, has_aux=True
+        )(params, batch_stats, *micro_batch)
+        sums = jax.tree.map(jnp.add, sums, (grads, total, weight))
+        return (params, batch_stats, sums), None
+
+    def gradients(state, image, label, key):
+        zeros = jax.tree.map(jnp.zeros_like, state.params)
+        carry = (state.params, state.batch_stats, (zeros, jnp.zeros(()), jnp.zeros(())))
+        keys = jax.random.split(key, num_micro_batches)
+        if num_micro_batches == 1:
+            carry, _ = accumulate(carry, (image, label, keys[0]))
+        else:
+            micro_batches = (*map(_split, (image, label)), keys)
+            carry, _ = jax.lax.scan(accumulate, carry, micro_batches)
+        _, batch_stats, (grads, total, weight) = carry
+        # A batch without a single label has weight 0, and nothing to learn from.
+        scale = 1 / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
+        return jax.tree.map(lambda g: g * scale, grads), total * scale, batch_stats
+
+    def _split(x):
+        # Every num_micro_batches-th example, so that each stays on its device.
+        x = x.reshape(-1, num_micro_batches, *x.shape[1:])
+        return jnp.moveaxis(x, 1, 0)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        augment_key, model_key = jax.random.split(key)
+        image, label = augment(batch, augment_key, config.augment)
+        grads, loss, batch_stats = gradients(state, image, label, model_key)
+
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updated = state.replace(
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        if state.ema is not None:
+            updated = updated.replace(
+                ema=optax.incremental_update(
+                    {"params": updated.params, "batch_stats": batch_stats},
+                    state.ema,
+                    1 - config.train.ema_decay,
+                )
+            )
+        grad_norm = optax.tree.norm(grads)
+        finite = all_finite((loss, grad_norm))
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), updated, state)
+        new = new.replace(
+            step=state.step + 1,
+            skipped=state.skipped + ~finite,
+            skipped_in_a_row=jnp.where(finite, 0, state.skipped_in_a_row + 1),
+        )
+        metrics = {
+            "loss": loss,
+            # Skipped updates do not count: the schedule goes by tx's own steps.
+            "learning_rate": schedule(state.step - state.skipped),
+            "grad_norm": grad_norm,
+            "skipped": new.skipped,
+            "skipped_in_a_row": new.skipped_in_a_row,
+            "unreadable": jnp.sum(batch["unreadable"]),
+        }
+        return new, metrics
+
+    return train_step

@@ -1,0 +1,29 @@
+"""Eight devices on one CPU, quiet TensorFlow, and nothing left to chance."""
+
+import os
+
+# Before the import of jax, which reads them.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        # On a busy machine a device may wait for another longer than the usual 40 s.
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+        # Compilation is most of the suite's time: 18 s a train step instead of 30.
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+    ]
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def strict_jax(tmp_path_factory):
+    """Typed keys only; what one test compiled, the next one loads."""
+    cache = tmp_path_factory.mktemp("jax_cache")
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_legacy_prng_key", "error")

@@ -1,0 +1,284 @@
+"""Every recipe builds, has the published numbers, and no key that nothing reads."""
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from configs import common
+from segnext_jax.models.segnext import make_model
+from segnext_jax.parallel.mesh import make_mesh
+from segnext_jax.training.loop import check_run
+from segnext_jax.training.optimizer import groups, make_optimizer, make_schedule
+
+ROOT = Path(__file__).parents[1]
+VARIANTS = ("T", "S", "B", "L")
+RECIPES = ("paddle", "official")
+
+
+def all_recipes() -> Iterator[str]:
+    """What can stand after --config: paths, with each recipe where there are two."""
+    for path in sorted(ROOT.glob("configs/*.py")):
+        if hasattr(_module(path), "get_config"):
+            published = path.stem.startswith("mscan_")
+            for suffix in [f":{recipe}" for recipe in RECIPES] if published else [""]:
+                yield f"configs/{path.name}{suffix}"
+
+
+def load(recipe: str) -> ConfigDict:
+    path, *argument = recipe.split(":")
+    return _module(Path(path)).get_config(*argument)
+
+
+def _module(path: Path):
+    return importlib.import_module(f"configs.{path.stem}")
+
+
+every_recipe = pytest.mark.parametrize("recipe", list(all_recipes()))
+
+
+@every_recipe
+def test_recipe_builds(recipe):
+    config = load(recipe)
+    check_run(config, make_mesh(jax.devices()[:1]))
+    model = make_model(config.model, 19)
+    schedule = make_schedule(config.schedule, config.train.num_train_steps)
+    tx = make_optimizer(config.optimizer, schedule)
+    weights = {"stem": {"norm": {"scale": jnp.ones(2)}}}
+    state = tx.init({"backbone": weights, "decoder": weights})
+
+    assert model.decoder.num_classes == 19
+    assert jax.tree.leaves(state)
+    assert schedule(config.train.num_train_steps) == 0
+    assert schedule(0) < 0.1 * config.schedule.peak
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_tiny_has_the_published_size(recipe):
+    model = make_model(common.cityscapes("T", recipe).model, 19)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    params = jax.eval_shape(
+        lambda image: model.init(jax.random.key(0), image, train=False), image
+    )["params"]
+    assert sum(x.size for x in jax.tree.leaves(params)) == pytest.approx(
+        4.230e6, abs=500
+    )
+    names, counts = np.unique(jax.tree.leaves(groups(params)), return_counts=True)
+    assert dict(zip(names, counts, strict=True)) == {
+        "head": 13,
+        "norm": 66,
+        "other": 378,
+    }
+
+
+@every_recipe
+def test_recipe_adds_no_key(recipe):
+    assert _leaves(load(recipe)) == _leaves(common.base())
+
+
+@every_recipe
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("modle.variant=S", 'Did you mean "model" instead of "modle"'),
+        ("model.varient=S", 'Did you mean "variant" instead of "varient"'),
+    ],
+    ids=["section", "key"],
+)
+def test_misspelt_override_names_the_key(recipe, override, hint, monkeypatch):
+    with pytest.raises((KeyError, AttributeError), match=hint):
+        parse(monkeypatch, f"--config={ROOT / recipe}", f"--config.{override}")
+
+
+def test_override_reaches_the_config(monkeypatch):
+    recipe = f"--config={ROOT}/configs/mscan_b.py:official"
+    config = parse(monkeypatch, recipe, "--config.data.crop_size=(512, 768)")
+    assert config.data.crop_size == (512, 768)
+    assert config.model.decoder == "official"
+
+
+def parse(monkeypatch, *arguments: str) -> ConfigDict:
+    """The config that train.py would have from these arguments."""
+    argv = ["train.py", *arguments]
+    monkeypatch.setattr("sys.argv", argv)  # where ml_collections looks for overrides
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    values(argv)
+    return values.config
+
+
+def test_unknown_recipe_is_named():
+    with pytest.raises(ValueError, match="'authors'"):
+        load("configs/mscan_s.py:authors")
+
+
+# The published recipes: Guo et al. 2022 with the authors' configs (mmseg 0.24.1), and
+# PaddleSeg 2.8.0, as 1024² on Cityscapes.
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_values_of_both_recipes(variant, recipe):
+    config = common.cityscapes(variant, recipe)
+    assert config.model.variant == variant
+    assert config.model.drop_path_rate == (0.3 if variant == "L" else 0.1)
+    assert config.model.dropout_rate == 0.1
+    assert (config.model.nmf_train_steps, config.model.nmf_eval_steps) == (6, 7)
+    assert config.model.nmf_gradient == "unrolled"
+    assert config.data.crop_size == (1024, 1024)
+    assert config.data.scale_range == (0.5, 2.0)
+    assert config.data.max_class_ratio == 0.75
+    assert config.augment.flip_probability == 0.5
+    assert (config.optimizer.b1, config.optimizer.b2) == (0.9, 0.999)
+    assert config.optimizer.eps == 1e-8
+    assert config.optimizer.weight_decay == 0.01
+    assert config.optimizer.clip_norm == 0
+    assert config.schedule.power == 1
+    assert config.schedule.warmup_steps == 1500
+    assert config.schedule.warmup_start == 1e-6
+    assert config.train.batch_size == 8
+    assert config.train.num_train_steps == 160_000
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_values_of_the_authors(variant):
+    config = common.cityscapes(variant, "official")
+    assert config.model.decoder == "official"
+    assert config.loss.normalizer == "all"
+    assert config.data.scale_step == 0
+    assert config.data.pad == "after_distortion"
+    assert config.augment.distortion == "photometric"
+    assert config.schedule.peak == 6e-5
+    assert config.optimizer.head_multiplier == 10
+    assert not config.optimizer.decay_norm
+    # The warm-up ratio is multiplied onto a decay that runs from step 0.
+    assert _learning_rate(config, 0) == pytest.approx(6e-11, rel=1e-5)
+    assert _learning_rate(config, 80_000) == pytest.approx(3e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_values_of_paddleseg(variant):
+    config = common.cityscapes(variant, "paddle")
+    tiny = variant == "T"
+    assert config.model.decoder == "paddle"
+    assert config.loss.normalizer == "valid"
+    assert config.data.scale_step == 0.25
+    assert config.data.pad == "before_crop"
+    assert config.augment.distortion == "paddle"
+    assert config.schedule.peak == (6e-4 if tiny else 6e-5)
+    assert config.optimizer.head_multiplier == (1 if tiny else 10)
+    assert config.optimizer.decay_norm == tiny
+    # The warm-up ends at the peak; only then the decay starts, over 158.5k steps.
+    assert _learning_rate(config, 0) == pytest.approx(1e-6, rel=1e-5)
+    assert _learning_rate(config, 1500) == pytest.approx(config.schedule.peak, rel=1e-5)
+    middle = 80_000 / 158_500 * config.schedule.peak
+    assert _learning_rate(config, 80_000) == pytest.approx(middle, rel=1e-4)
+
+
+def _learning_rate(config: ConfigDict, step: int) -> float:
+    schedule = make_schedule(config.schedule, config.train.num_train_steps)
+    return float(schedule(step))
+
+
+# Keys and their readers, from syntax trees.
+
+READERS = ["segnext_jax/**/*.py", "data/**/*.py", "train.py", "eval.py", "predict.py"]
+ROOTS = {"config", "data_config"}  # what the whole config, or one section, is called
+
+
+def unread_keys(config: ConfigDict, reads: set[tuple[str, ...]]) -> set[str]:
+    """Keys that no chain of attributes ends in.
+
+    A reader has the whole config (`config.train.batch_size`) or a section of it
+    (`config.power`). The short form counts where one section alone has such a key.
+    """
+    leaves = _leaves(config)
+    names = [leaf[-1] for leaf in leaves]
+    return {
+        ".".join(leaf)
+        for leaf in leaves
+        if leaf not in reads
+        and not (names.count(leaf[-1]) == 1 and (leaf[-1],) in reads)
+    }
+
+
+def unknown_reads(config: ConfigDict, reads: set[tuple[str, ...]]) -> set[str]:
+    """Chains into a section of the config that has no such key."""
+    return {
+        ".".join(read)
+        for read in reads
+        if len(read) > 1 and read[0] in config and read[:2] not in _leaves(config)
+    }
+
+
+def config_reads(source: str) -> set[tuple[str, ...]]:
+    """Attributes of everything called config: `config.data.pad` is ("data", "pad")."""
+    reads = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            root, *chain = ast.unparse(node).split(".")
+            if root in ROOTS:
+                reads.add(tuple(chain[:2]))
+    return reads
+
+
+def _leaves(config: ConfigDict, prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    leaves = set()
+    for key, value in config.items():
+        path = (*prefix, key)
+        leaves |= _leaves(value, path) if isinstance(value, ConfigDict) else {path}
+    return leaves
+
+
+@pytest.fixture(scope="module")
+def reads():
+    files = [path for pattern in READERS for path in ROOT.glob(pattern)]
+    return set().union(*(config_reads(path.read_text()) for path in files))
+
+
+def test_every_key_is_read(reads):
+    assert unread_keys(common.base(), reads) == set()
+
+
+def test_every_read_key_exists(reads):
+    assert unknown_reads(common.base(), reads) == set()
+
+
+def test_checker_catches_unread_and_unknown_keys(reads):
+    config = common.base()
+    config.unlock()
+    config.surplus = 1
+    config.model.surplus_rate = 0.5
+    # Read as train's and eval's alone.
+    config.model.batch_size = 4
+    del config.data.pad
+    assert unread_keys(config, reads) == {
+        "surplus",
+        "model.surplus_rate",
+        "model.batch_size",
+    }
+    source = (
+        "def f(data_config):\n    config.data.pad = 1\n    return config.data.pad[0]"
+    )
+    assert unknown_reads(config, config_reads(source)) == {"data.pad"}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("config.data.pad", {("data",), ("data", "pad")}),
+        ("f(config.power ** 2)", {("power",)}),
+        ("data_config.pad.upper()", {("pad",), ("pad", "upper")}),
+        ("config.train.batch_size = 8", {("train",)}),
+        ("other.train.batch_size", set()),
+    ],
+)
+def test_reads_of_a_line(source, expected):
+    assert config_reads(source) == expected

@@ -1,0 +1,161 @@
+"""train.py and eval.py as a person runs them, on generated scenes."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from data.sources import street_scenes
+from segnext_jax.parallel.mesh import make_mesh
+from segnext_jax.training.checkpoint import locate, restore_variables
+
+ROOT = Path(__file__).parent.parent
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """One CPU device; runs share what they compile."""
+    cache = tmp_path_factory.mktemp("compiled")
+    one_device = "--xla_force_host_platform_device_count=1"
+    return os.environ | {
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {one_device}",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "scenes"
+    street_scenes.generate(str(root), num_train=4, num_val=3, size=(64, 128), seed=0)
+    return root
+
+
+@pytest.fixture(scope="module")
+def train_command(scenes):
+    def command(workdir, *overrides):
+        return [
+            sys.executable,
+            "train.py",
+            "--config=configs/quickstart.py",
+            f"--workdir={workdir}",
+            "--config.data.source=cityscapes",
+            f"--config.data.root={scenes}",
+            "--config.data.crop_size=(64, 64)",
+            "--config.train.batch_size=2",
+            f"--config.train.num_train_steps={STEPS}",
+            "--config.train.eval_every_steps=3",
+            "--config.train.checkpoint_every_steps=1",
+            "--config.train.log_every_steps=1",
+            "--config.schedule.warmup_steps=2",
+            "--config.eval.batch_size=2",
+            *overrides,
+        ]
+
+    return command
+
+
+def run(command, environment):
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, train_command, environment):
+    """(workdir, console) of a run that nothing stopped."""
+    workdir = tmp_path_factory.mktemp("whole")
+    result = run(train_command(workdir), environment)
+    assert result.returncode == 0, result.stderr
+    return workdir, result.stderr
+
+
+def test_console_shows_the_run(whole_run):
+    workdir, console = whole_run
+    assert "backbone/stem/conv1/kernel" in console  # parameter overview
+    assert re.search(r"steps/s, 100\.0% \(6/6\), ETA", console)
+    assert re.search(r"Step 3: mIoU \d+\.\d+ %, pixel accuracy .* on 3 images", console)
+    assert re.search(r"traffic light +", console)  # table of classes
+    assert str(workdir) in console
+    assert "orbax" not in console
+
+
+def test_killed_run_resumes_to_the_same_parameters(
+    whole_run, tmp_path, train_command, environment
+):
+    """`kill -9` at a random moment of training, then the same command again."""
+    whole, _ = whole_run
+    killed = subprocess.Popen(
+        train_command(tmp_path), cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
+    history = tmp_path / "history.jsonl"
+    deadline = time.monotonic() + 600
+    while not history.exists() and killed.poll() is None:
+        assert time.monotonic() < deadline, "the run made no step in ten minutes"
+        time.sleep(0.05)
+    time.sleep(random.uniform(0, 1.5))
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+
+    resumed = run(train_command(tmp_path), environment)
+    assert resumed.returncode == 0, resumed.stderr
+    mesh = make_mesh(jax.devices()[:1])
+    expected, actual = (
+        restore_variables(locate(str(path / "checkpoints" / str(STEPS))), mesh)
+        for path in (whole, tmp_path)
+    )
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def test_eval_repeats_the_score_of_training(whole_run, environment):
+    workdir, console = whole_run
+    command = [sys.executable, "eval.py"]
+    for batch_size in (2, 3):
+        result = run(
+            [
+                *command,
+                f"--checkpoint={workdir}/checkpoints/{STEPS}",
+                f"--eval.batch_size={batch_size}",
+            ],
+            environment,
+        )
+        assert result.returncode == 0, result.stderr
+        score = re.search(r"mIoU (\S+) %, pixel accuracy (\S+) %", result.stdout)
+        assert score, result.stdout
+        assert f"Step {STEPS}: {score[0]}" in console
+
+
+def test_eval_refuses_data_of_other_classes(whole_run, tmp_path, environment):
+    workdir, _ = whole_run
+    missing = tmp_path / "nowhere"
+    command = [sys.executable, "eval.py", f"--checkpoint={workdir}"]
+    result = run([*command, f"--data.root={missing}"], environment)
+    assert result.returncode != 0
+    assert str(missing) in result.stderr.splitlines()[-1]
+
+
+def test_misspelt_key_names_the_nearest(train_command, tmp_path, environment):
+    result = run(train_command(tmp_path, "--config.modle.variant=S"), environment)
+    assert result.returncode != 0
+    assert "model" in result.stderr.splitlines()[-1]
+
+
+def test_missing_data_stop_before_anything_is_compiled(
+    train_command, tmp_path, environment
+):
+    missing = tmp_path / "nowhere"
+    command = train_command(tmp_path / "run", f"--config.data.root={missing}")
+    result = run(command, environment)
+    assert result.returncode != 0
+    assert str(missing) in result.stderr.splitlines()[-1]
+    assert "Compiling" not in result.stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()

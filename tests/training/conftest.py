@@ -1,0 +1,48 @@
+"""A network of a few thousand weights and batches for it."""
+
+import numpy as np
+import pytest
+
+from configs import common
+from segnext_jax.models import segnext
+
+NUM_CLASSES = 5
+
+
+@pytest.fixture
+def config(monkeypatch):
+    """A whole config whose network compiles in seconds."""
+    tiny = segnext.Variant((8, 16, 24, 32), (1, 1, 1, 1), 32, 4)
+    monkeypatch.setitem(segnext.VARIANTS, "tiny", tiny)
+    config = common.base()
+    config.model.variant = "tiny"
+    config.model.dtype = "float32"
+    config.model.depthwise = "xla"  # compiles several times faster
+    config.data.crop_size = (64, 64)
+    config.schedule.peak = 1e-3
+    config.schedule.warmup_steps = 2
+    config.train.batch_size = 2
+    config.train.num_train_steps = 6
+    config.train.log_every_steps = 2
+    config.train.eval_every_steps = 3
+    config.train.checkpoint_every_steps = 1
+    config.eval.batch_size = 2
+    return config
+
+
+@pytest.fixture
+def make_batch():
+    """(seed, batch size, side) → a batch as the pipeline makes it."""
+
+    def make(seed: int, batch_size: int, side: int = 64) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        label = rng.integers(0, NUM_CLASSES, (batch_size, side, side)).astype(np.uint8)
+        label[rng.random(label.shape) < 0.1] = 255
+        return {
+            "image": rng.integers(0, 256, (batch_size, side, side, 3), np.uint8),
+            "label": label,
+            "size": np.full((batch_size, 2), (side, side - 8), np.int32),
+            "unreadable": np.zeros(batch_size, np.int32),
+        }
+
+    return make

@@ -1,0 +1,122 @@
+import json
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from segnext_jax.models.segnext import make_model
+from segnext_jax.parallel.mesh import make_mesh, replicated
+from segnext_jax.training import checkpoint
+from segnext_jax.training.optimizer import make_optimizer, make_schedule
+from segnext_jax.training.state import init_state
+
+CLASSES = ["road", "car", "sky", "pole", "tree"]
+PALETTE = [[i, 2 * i, 3 * i] for i in range(5)]
+
+
+@pytest.fixture
+def init(config):
+    def make(ema=False):
+        model = make_model(config.model, len(CLASSES))
+        tx = make_optimizer(config.optimizer, make_schedule(config.schedule, 6))
+        return partial(init_state, model, tx, ema=ema)
+
+    return make
+
+
+def save(workdir, config, state, mious, keep=2):
+    """Saves `state` once per entry of `mious`, at steps 1, 2, …"""
+    description = checkpoint.Description(config, CLASSES, PALETTE)
+    checkpointer = checkpoint.Checkpointer(str(workdir), description, keep=keep)
+    for step, miou in enumerate(mious, start=1):
+        checkpointer.save(state.replace(step=state.step + step), miou)
+    checkpointer.close()
+
+
+def saved_steps(workdir):
+    return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir())
+
+
+def test_state_survives_bit_for_bit_on_other_devices(tmp_path, config, init):
+    eight = replicated(make_mesh(jax.devices()[:8]))
+    state = jax.jit(init(ema=True), out_shardings=eight)(jax.random.key(0))
+    save(tmp_path, config, state, [None])
+
+    one = replicated(make_mesh(jax.devices()[:1]))
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), state
+    )
+    description = checkpoint.Description(config, CLASSES, PALETTE)
+    checkpointer = checkpoint.Checkpointer(str(tmp_path), description, keep=2)
+    restored = checkpointer.restore_latest(abstract)
+    checkpointer.close()
+    assert int(restored.step) == 1
+    assert restored.params["decoder"]["align"]["kernel"].sharding == one
+    jax.tree.map(
+        np.testing.assert_array_equal, restored.replace(step=state.step), state
+    )
+
+
+def test_last_and_best_are_kept(tmp_path, config, init):
+    state = jax.jit(init())(jax.random.key(0))
+    save(tmp_path, config, state, [0.1, 0.7, None, 0.3, None, 0.2])
+    assert saved_steps(tmp_path) == [2, 5, 6]
+    assert checkpoint.locate(str(tmp_path)).step == 2
+    at_step = checkpoint.locate(str(tmp_path / "checkpoints" / "5"))
+    assert (at_step.workdir, at_step.step) == (tmp_path, 5)
+
+
+def test_newest_is_taken_where_none_is_scored(tmp_path, config, init):
+    save(tmp_path, config, jax.jit(init())(jax.random.key(0)), [None, None])
+    assert checkpoint.locate(str(tmp_path)).step == 2
+
+
+def test_checkpoint_describes_itself(tmp_path, config, init):
+    save(tmp_path, config, jax.jit(init())(jax.random.key(0)), [0.5])
+    description = checkpoint.describe(checkpoint.locate(str(tmp_path)))
+    assert description.classes == CLASSES
+    assert description.palette == PALETTE
+    assert json.loads(description.config.to_json()) == json.loads(config.to_json())
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_restored_variables_are_the_evaluated_ones(tmp_path, config, init, ema):
+    state = jax.jit(init(ema=ema))(jax.random.key(0))
+    if ema:
+        state = state.replace(ema=jax.tree.map(lambda x: x + 1, state.ema))
+    save(tmp_path, config, state, [0.5])
+    mesh = make_mesh(jax.devices()[:2])
+    variables = checkpoint.restore_variables(checkpoint.locate(str(tmp_path)), mesh)
+    jax.tree.map(np.testing.assert_array_equal, variables, dict(state.eval_variables))
+    assert variables["params"]["decoder"]["align"]["kernel"].sharding == replicated(
+        mesh
+    )
+
+
+def test_missing_checkpoints_are_named(tmp_path, config, init):
+    with pytest.raises(FileNotFoundError, match=r"give the --workdir of a training"):
+        checkpoint.locate(str(tmp_path))
+    save(tmp_path, config, jax.jit(init())(jax.random.key(0)), [0.5])
+    with pytest.raises(FileNotFoundError, match=r"has the steps \[1\]"):
+        checkpoint.locate(str(tmp_path / "checkpoints" / "7"))
+
+
+def test_other_classes_are_refused(config):
+    description = checkpoint.Description(config, CLASSES, PALETTE)
+    checkpoint.check_classes(description, CLASSES, "datasets/a")
+    with pytest.raises(ValueError, match=r"has 5 classes .* datasets/b has 2 \(sky, x"):
+        checkpoint.check_classes(description, ["sky", "x"], "datasets/b")
+
+
+def test_changed_config_is_refused_with_a_list(tmp_path, config):
+    checkpoint.check_config(str(tmp_path), config)
+    checkpoint.check_config(str(tmp_path), config)  # the same again is a resume
+    config.schedule.peak = 0.5
+    config.data.root = "elsewhere"
+    with pytest.raises(ValueError) as error:
+        checkpoint.check_config(str(tmp_path), config)
+    text = str(error.value)
+    assert "config.data.root: datasets/cityscapes → elsewhere" in text
+    assert "config.schedule.peak: 0.001 → 0.5" in text
+    assert text.count("→") == 2

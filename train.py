@@ -1,0 +1,91 @@
+"""Trains a network: python train.py --config configs/mscan_t.py
+
+Starting it again with the same config and workdir resumes the run.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow only reads files here
+
+import jax
+import tensorflow as tf
+from absl import app, flags, logging
+from clu import metric_writers
+from ml_collections import config_flags
+
+from data.pipeline import eval_batches, train_stream
+from data.sources import make_source
+from segnext_jax.training.loop import Data, train
+from segnext_jax.visual.console import quiet_libraries
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Recipe, e.g. configs/mscan_t.py or configs/mscan_b.py:official."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Checkpoints, logs and results; runs/<name of the config> if unset.",
+)
+
+_MULTI_PROCESS = flags.DEFINE_bool(
+    "multi_process", False, "One process a host of a TPU pod or Slurm job; see README."
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    quiet_libraries()
+    if _MULTI_PROCESS.value:
+        jax.distributed.initialize()
+    tf.config.set_visible_devices([], "GPU")  # else it takes the memory JAX needs
+    config = _CONFIG.value
+    workdir = _WORKDIR.value or _default_workdir()
+    logging.info("Devices: %s. Workdir: %s", jax.devices(), workdir)
+
+    shard = dict(shard_index=jax.process_index(), shard_count=jax.process_count())
+    train_source = make_source(config.data, config.data.train_split)
+    val_source = make_source(config.data, config.data.val_split)
+    data = Data(
+        train_batches=lambda start_step: train_stream(
+            train_source,
+            config.data,
+            seed=config.seed,
+            batch_size=config.train.batch_size,
+            start_step=start_step,
+            **shard,
+        ),
+        eval_batches=partial(
+            eval_batches, val_source, batch_size=config.eval.batch_size, **shard
+        ),
+        classes=train_source.classes.names,
+        palette=train_source.classes.palette,
+    )
+    writer = metric_writers.create_default_writer(
+        workdir, just_logging=jax.process_index() > 0
+    )
+    try:
+        train(config, data, workdir=workdir, writer=writer)
+    finally:
+        writer.close()
+
+
+def _default_workdir() -> str:
+    path = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0])
+    return str(Path("runs") / path.stem)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Says in one line what a misspelt --config.key is nearest to."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (KeyError, AttributeError) as error:
+        message = str(error.args[0]).replace("\n", " in --config: ")
+        raise SystemExit(f"no config key {message}") from None
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main, flags_parser=_parse_flags)
