@@ -27,9 +27,9 @@ def get_config() -> ConfigDict:
     config.schedule.peak = 2e-3
     config.schedule.warmup_steps = 50
     config.train.batch_size = 4
-    config.train.num_train_steps = 600
+    config.train.num_train_steps = 300
     config.train.log_every_steps = 25
-    config.train.eval_every_steps = 300
+    config.train.eval_every_steps = 150
     config.train.checkpoint_every_steps = 100
     config.eval.batch_size = 8
     return config
