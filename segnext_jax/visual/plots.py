@@ -49,7 +49,7 @@ def _plot_training(axes: Axes, history: History) -> None:
         right = axes.twinx()
         right.set_ylabel("learning rate", color=_GREY)
         right.tick_params(colors=_GREY)
-        right.yaxis.set_major_formatter(StrMethodFormatter("{x:.0e}"))
+        right.yaxis.set_major_formatter(StrMethodFormatter("{x:.1e}"))
         right.margins(y=0.2)  # keeps its peak clear of the first losses
         right.spines[["top", "left"]].set_visible(False)
         lines += _curve(right, steps, rate, _ORANGE, "learning rate")
