@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.model.dropout_rate = 0.0
     config.data.source = "street_scenes"
     config.data.root = "datasets/street_scenes"
-    config.data.crop_size = (96, 192)
+    config.data.crop_size = (128, 256)
     config.data.scale_range = (1.0, 1.0)
     config.data.max_class_ratio = 1.0
     config.augment.distortion = "none"
@@ -26,10 +26,10 @@ def get_config() -> ConfigDict:
     config.optimizer.decay_norm = True
     config.schedule.peak = 2e-3
     config.schedule.warmup_steps = 50
-    config.train.batch_size = 4
-    config.train.num_train_steps = 500
+    config.train.batch_size = 2
+    config.train.num_train_steps = 600
     config.train.log_every_steps = 25
-    config.train.eval_every_steps = 250
+    config.train.eval_every_steps = 300
     config.train.checkpoint_every_steps = 100
     config.eval.batch_size = 8
     return config

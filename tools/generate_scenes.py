@@ -1,16 +1,11 @@
 """Writes generated street scenes in the layout of Cityscapes.
 
-    python tools/generate_scenes.py /tmp/street_scenes --num-train 240 --num-val 48
+    python -m tools.generate_scenes datasets/street_scenes --num-train 240
 
 Read them with config.data.source = "street_scenes" (or "cityscapes").
 """
 
 import argparse
-import os
-import sys
-
-# Run as a script, Python looks for packages in tools/ only.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from data.sources import street_scenes
 

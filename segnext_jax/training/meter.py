@@ -6,21 +6,15 @@ from collections.abc import Iterator
 
 import jax
 from clu import metrics
-from flax import struct
 
-_average = metrics.Average.from_output
-_last = metrics.LastValue.from_output
-
-
-@struct.dataclass
-class TrainMetrics(metrics.Collection):
-    """What is logged of the metrics that a step returns."""
-
-    loss: _average("loss")  # type: ignore[valid-type]
-    grad_norm: _average("grad_norm")  # type: ignore[valid-type]
-    lr: _last("learning_rate")  # type: ignore[valid-type]
-    skipped: _last("skipped")  # type: ignore[valid-type]
-    unreadable: _average("unreadable")  # type: ignore[valid-type]
+# What is logged of the metrics that a step returns.
+TrainMetrics = metrics.Collection.create(
+    loss=metrics.Average.from_output("loss"),
+    grad_norm=metrics.Average.from_output("grad_norm"),
+    lr=metrics.LastValue.from_output("learning_rate"),
+    skipped=metrics.LastValue.from_output("skipped"),
+    unreadable=metrics.Average.from_output("unreadable"),
+)
 
 
 class Meter:
@@ -58,7 +52,7 @@ class Meter:
         self._since += time.monotonic() - start
 
     def _restart(self) -> None:
-        self._metrics: TrainMetrics | None = None
+        self._metrics: metrics.Collection | None = None
         self._steps, self._since = 0, time.monotonic()
 
 
