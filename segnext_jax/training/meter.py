@@ -24,7 +24,8 @@ class Meter:
         self._batch_size = batch_size
         self._accumulate = jax.jit(_accumulate)
         self._is_first = True
-        self._restart()
+        self._metrics: metrics.Collection | None = None
+        self._steps, self._since = 0, time.monotonic()
 
     def add(self, outputs: dict[str, jax.Array]) -> None:
         """Adds the metrics of one step, which may still be running."""
@@ -41,7 +42,7 @@ class Meter:
         if self._steps:
             images = self._steps * self._batch_size
             scalars["images_per_second"] = images / (time.monotonic() - self._since)
-        self._restart()
+        self._metrics, self._steps, self._since = None, 0, time.monotonic()
         return scalars
 
     @contextlib.contextmanager
@@ -50,10 +51,6 @@ class Meter:
         start = time.monotonic()
         yield
         self._since += time.monotonic() - start
-
-    def _restart(self) -> None:
-        self._metrics: metrics.Collection | None = None
-        self._steps, self._since = 0, time.monotonic()
 
 
 def _accumulate(collected, outputs):
