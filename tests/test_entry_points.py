@@ -28,6 +28,7 @@ def environment(tmp_path_factory):
     one_device = "--xla_force_host_platform_device_count=1"
     return os.environ | {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {one_device}",
+        "PJRT_NPROC": "2",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
     }

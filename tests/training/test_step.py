@@ -68,7 +68,8 @@ def test_eight_devices_equal_one(config, make_batch):
         )
     (one, one_metrics), (eight, eight_metrics) = results
     np.testing.assert_allclose(eight_metrics["loss"], one_metrics["loss"], rtol=1e-5)
-    assert_trees_close(eight.batch_stats, one.batch_stats, relative=1e-5)
+    # The mean of what a BatchNorm put out is 0 up to rounding.
+    assert_trees_close(eight.batch_stats, one.batch_stats, relative=1e-5, zero=1e-6)
     # Biases in front of a BatchNorm have gradient 0 up to rounding.
     norm = float(one_metrics["grad_norm"])
     assert_trees_close(
