@@ -193,6 +193,7 @@ def _float32(x: torch.Tensor) -> np.ndarray:
 def _save(path: str, golden: dict[str, np.ndarray]) -> None:
     target = ROOT / path
     target.parent.mkdir(parents=True, exist_ok=True)
+    # NumPy's stub takes any keyword for its `allow_pickle: bool`.
     np.savez_compressed(target, **golden)  # type: ignore[arg-type]
     print(f"{path}: {len(golden)} arrays, {target.stat().st_size / 1000:.0f} kB")
 

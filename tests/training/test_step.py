@@ -111,15 +111,18 @@ def test_training_lowers_the_loss(config, make_batch):
     assert np.mean(losses[-5:]) < 0.7 * losses[0]
 
 
-def test_accumulated_gradients_equal_those_of_one_batch(
-    config, make_batch, monkeypatch
-):
-    """Two identical micro-batches have the BatchNorm moments of one."""
+@pytest.fixture
+def nothing_random(config, monkeypatch):
     bases = np.random.default_rng(0).random((32, 4), np.float32)
     monkeypatch.setattr(nmf, "draw_bases", lambda key, d, rank: jnp.asarray(bases))
     config.model.drop_path_rate = config.model.dropout_rate = 0.0
     config.augment.flip_probability = 0.0
     config.augment.distortion = "none"
+
+
+@pytest.mark.usefixtures("nothing_random")
+def test_accumulated_gradients_equal_those_of_one_batch(config, make_batch):
+    """Two identical micro-batches have the BatchNorm moments of one."""
     batch = make_batch(0, 2)
     state, step = make_run(config)
     whole, whole_metrics = jax.jit(step)(state, batch)
@@ -138,12 +141,8 @@ def test_accumulated_gradients_equal_those_of_one_batch(
     )
 
 
-def test_micro_batches_weigh_by_their_labelled_pixels(config, make_batch, monkeypatch):
-    bases = np.random.default_rng(0).random((32, 4), np.float32)
-    monkeypatch.setattr(nmf, "draw_bases", lambda key, d, rank: jnp.asarray(bases))
-    config.model.drop_path_rate = config.model.dropout_rate = 0.0
-    config.augment.flip_probability = 0.0
-    config.augment.distortion = "none"
+@pytest.mark.usefixtures("nothing_random")
+def test_micro_batches_weigh_by_their_labelled_pixels(config, make_batch):
     batch = make_batch(0, 2)
     state, step = make_run(config)
     _, whole_metrics = jax.jit(step)(state, batch)
