@@ -1,34 +1,21 @@
-"""The streams that feed training and evaluation.
-
-Example k of the training stream is a pure function of (seed, k): which record it is,
-and how it is cut. So training resumes at any step at once, with no iterator to save,
-and a global batch does not depend on how many hosts read it.
-"""
+"""The streams that feed training and evaluation of segmentation."""
 
 import functools
 import itertools
-import logging
-import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from data import stateless, transforms
+from data import stream, transforms
 from data.classes import IGNORE_LABEL
-from data.decode import UnreadableError, decode_image, decode_record
+from data.decode import decode_image, decode_record
 from data.sources import Source
+from data.stream import Batch
 
-_logger = logging.getLogger(__name__)
-
-Batch = dict[str, np.ndarray]
-
-# TensorFlow would turn an exception in a loader into its own, with a graph trace. So
-# loaders return these as text, next to a stand-in, and `_Checked` raises them again.
-_USER_ERRORS = (ValueError, OSError)
 _PLACEHOLDER = (np.zeros((1, 1, 3), np.uint8), np.full((1, 1), IGNORE_LABEL, np.uint8))
-_SKIP_HINT = "Set config.data.on_unreadable = 'skip' to train without such files."
+_NO_CROP = transforms.Crop(np.ones(2, np.int32), np.zeros(2, np.int32))
 
 
 def train_stream(
@@ -53,37 +40,35 @@ def train_stream(
     for a file that cannot be decoded (unless config.data.on_unreadable is "skip"), for
     image and label of different sizes, and for label ids outside the classes.
     """
-    local_size = _local_batch_size(batch_size, shard_index, shard_count)
-    if start_step < 0:
-        raise ValueError(f"start_step {start_step} is negative")
     recipe = transforms.CropRecipe.from_config(data_config)
-    if data_config.on_unreadable not in ("stop", "skip"):
-        raise ValueError(
-            f"config.data.on_unreadable = {data_config.on_unreadable!r};"
-            " choose 'stop' or 'skip'"
-        )
-    load = _TrainLoader(source, recipe, seed, data_config.on_unreadable == "skip")
+    decode = functools.partial(decode_record, classes=source.classes)
+    read = stream.TrainReader(source, decode, data_config, seed)
 
-    def make_example(i: tf.Tensor) -> dict[str, tf.Tensor]:
-        row = shard_index * local_size + i % local_size
-        k = i // local_size * batch_size + row
-        outputs = [tf.uint8, tf.uint8, tf.int32, tf.int32, tf.int32, tf.string]
-        image, label, *crop, unreadable, error = tf.numpy_function(load, [k], outputs)
+    def load(k: int) -> tuple:
+        (image, label), passed_over = read(k)
+        crop = transforms.draw_crop(label, recipe, seed, k)
+        return image, label, *crop, np.int32(passed_over)
+
+    def make_example(k: tf.Tensor) -> dict[str, tf.Tensor]:
+        placeholder = (*_PLACEHOLDER, *_NO_CROP, np.int32(0))
+        image, label, *drawn, unreadable, error = stream.load(load, placeholder, k)
         image.set_shape([None, None, 3])
-        label.set_shape([None, None])
-        crop = transforms.Crop(*(tf.ensure_shape(x, [2]) for x in crop))
+        crop = transforms.Crop(*(tf.ensure_shape(x, [2]) for x in drawn))
         return {
             "image": transforms.crop_image(image, crop, recipe),
             "label": transforms.crop_label(label, crop, recipe),
             "size": transforms.valid_size(crop, recipe),
-            "unreadable": tf.ensure_shape(unreadable, []),
-            "error": tf.ensure_shape(error, []),
+            "unreadable": unreadable,
+            "error": error,
         }
 
-    dataset = tf.data.Dataset.range(start_step * local_size, tf.int64.max)
-    dataset = dataset.map(make_example, tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.batch(local_size, drop_remainder=True).prefetch(2)
-    return _Checked(dataset)
+    return stream.batches(
+        make_example,
+        batch_size=batch_size,
+        start_step=start_step,
+        shard_index=shard_index,
+        shard_count=shard_count,
+    )
 
 
 def eval_batches(
@@ -103,89 +88,23 @@ def eval_batches(
     Raises ValueError: at once for illegal arguments; while iterating for everything
     that stops `train_stream`, and if sizes differ between shards.
     """
-    local_size = _local_batch_size(batch_size, shard_index, shard_count)
+    local_size = stream.local_batch_size(batch_size, shard_index, shard_count)
     indices = np.arange(len(source))
     indices = indices[indices % batch_size // local_size == shard_index]
-    load = functools.partial(_load_whole, source)
+
+    def load(index: int) -> tuple:
+        return decode_record(source[index], source.classes)
 
     def read(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = [tf.uint8, tf.uint8, tf.string]
-        image, label, error = tf.numpy_function(load, [index], outputs)
+        image, label, error = stream.load(load, _PLACEHOLDER, index)
         return {"index": index, "image": image, "label": label, "error": error}
 
     dataset = tf.data.Dataset.from_tensor_slices(indices)
     dataset = dataset.map(read, tf.data.AUTOTUNE, deterministic=True)
-    examples = _Checked(dataset.prefetch(2 * local_size))
+    examples = stream.Checked(dataset.prefetch(2 * local_size))
     if shard_count == 1:
         return _batch_by_size(examples, local_size)
     return _batch_one_size(source, examples, local_size, -(-len(source) // batch_size))
-
-
-class _TrainLoader:
-    """Example k of the training stream: decoded, with its crop drawn."""
-
-    def __init__(
-        self, source: Source, recipe: transforms.CropRecipe, seed: int, skip: bool
-    ) -> None:
-        self._source = source
-        self._recipe = recipe
-        self._seed = seed
-        self._skip = skip
-        # Parallel workers straddle two epochs at most, unless epochs are tiny.
-        self._order = functools.lru_cache(maxsize=4)(
-            functools.partial(stateless.permutation, seed, n=len(source))
-        )
-
-    def __call__(self, k: np.int64) -> tuple:
-        try:
-            image, label, passed_over = self._read(int(k))
-            error = b""
-        except _USER_ERRORS as exception:
-            (image, label), passed_over = _PLACEHOLDER, 0
-            error = str(exception).encode()
-        crop = transforms.draw_crop(label, self._recipe, self._seed, int(k))
-        return image, label, *crop, np.int32(passed_over), error
-
-    def _read(self, k: int) -> tuple[np.ndarray, np.ndarray, int]:
-        n = len(self._source)
-        epoch, position = divmod(k, n)
-        for passed_over in range(n):
-            index = self._order(epoch)[(position + passed_over) % n]
-            record = self._source[int(index)]
-            try:
-                return *decode_record(record, self._source.classes), passed_over
-            except UnreadableError as error:
-                if not self._skip:
-                    raise ValueError(f"{error}. {_SKIP_HINT}") from None
-                _logger.warning("skipped %s", error)
-        raise ValueError(f"none of the {n} records can be decoded")
-
-
-def _load_whole(source: Source, index: np.int64) -> tuple:
-    try:
-        return *decode_record(source[int(index)], source.classes), b""
-    except _USER_ERRORS as exception:
-        return *_PLACEHOLDER, str(exception).encode()
-
-
-class _Checked:
-    """The elements of a dataset; raises the first error that a loader put in one."""
-
-    def __init__(self, dataset: tf.data.Dataset) -> None:
-        self._iterator = [dataset.as_numpy_iterator()]
-        # At exit too: once the interpreter shuts down no loader gets Python's lock,
-        # and an iterator that is deleted after that waits for its loaders for ever.
-        weakref.finalize(self, self._iterator.clear)
-
-    def __iter__(self) -> "_Checked":
-        return self
-
-    def __next__(self) -> Batch:
-        element = next(self._iterator[0])
-        for error in np.ravel(element.pop("error")):
-            if error:
-                raise ValueError(error.decode())
-        return element
 
 
 def _batch_by_size(examples: Iterator[Batch], batch_size: int) -> Iterator[Batch]:
@@ -226,14 +145,3 @@ def _stack(group: list[Batch], size: tuple[int, ...], batch_size: int) -> Batch:
     for row, example in enumerate(group):
         image[row], label[row] = example["image"], example["label"]
     return {"image": image, "label": label, "mask": np.arange(batch_size) < len(group)}
-
-
-def _local_batch_size(batch_size: int, shard_index: int, shard_count: int) -> int:
-    if not 0 <= shard_index < shard_count:
-        raise ValueError(f"shard_index {shard_index} is not in [0, {shard_count})")
-    if batch_size < 1 or batch_size % shard_count:
-        raise ValueError(
-            f"batch_size {batch_size} (global) must be a multiple of the"
-            f" {shard_count} shards that read it"
-        )
-    return batch_size // shard_count

@@ -9,6 +9,7 @@ import numpy as np
 # Keeps apart what is drawn for one seed.
 ORDER = 0
 AUGMENTATION = 1
+RANDAUGMENT = 2
 
 
 def uniform(seed: int, purpose: int, index: int, count: int) -> np.ndarray:

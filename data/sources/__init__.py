@@ -3,11 +3,18 @@
 from typing import Any
 
 from data.classes import load_classes
-from data.sources.base import Record, Source
+from data.sources.base import ClassificationSource, LabelledImage, Record, Source
 from data.sources.cityscapes import Cityscapes
 from data.sources.folder import Folder
 
-__all__ = ["Record", "Source", "make_source"]
+__all__ = [
+    "ClassificationSource",
+    "LabelledImage",
+    "Record",
+    "Source",
+    "make_classification_source",
+    "make_source",
+]
 
 
 def make_source(data_config: Any, split: str) -> Source:
@@ -32,3 +39,18 @@ def make_source(data_config: Any, split: str) -> Source:
     from data.sources.street_scenes import StreetScenes  # draws its data: rarely used
 
     return StreetScenes(root, split)
+
+
+def make_classification_source(data_config: Any, split: str) -> ClassificationSource:
+    """Opens the split that `data_config` describes, for classification.
+
+    Raises ValueError for an unknown source, FileNotFoundError for missing data.
+    """
+    if data_config.source != "imagenet":
+        raise ValueError(
+            f"config.data.source = {data_config.source!r}; for classification there is"
+            " imagenet"
+        )
+    from data.sources.imagenet import ImageNet  # TFDS takes a second to import
+
+    return ImageNet(data_config.root, split)

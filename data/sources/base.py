@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import tensorflow as tf
 
@@ -19,15 +19,37 @@ class Record(NamedTuple):
     label_name: str
 
 
-class Source(Protocol):
-    """Random access to encoded images and labels, in an order that never changes."""
+class LabelledImage(NamedTuple):
+    """One encoded image with the index of its class; the name is for messages."""
+
+    name: str
+    image: bytes
+    label: int
+
+
+_Record = TypeVar("_Record", covariant=True)
+
+
+class RandomAccess(Protocol[_Record]):
+    """Records in an order that never changes."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> _Record: ...
+
+
+class Source(RandomAccess[Record], Protocol):
+    """Encoded images and labels for segmentation."""
 
     @property
     def classes(self) -> ClassTable: ...
 
-    def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Record: ...
+class ClassificationSource(RandomAccess[LabelledImage], Protocol):
+    """Encoded images for classification, with the names of the classes."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
 
 class FilePairs:
@@ -43,11 +65,7 @@ class FilePairs:
         if not pairs:
             raise FileNotFoundError(f"no images found. {layout}")
         for column, kind in enumerate(("image", "label")):
-            if missing := _missing(pair[column] for pair in pairs):
-                raise FileNotFoundError(
-                    f"{len(missing)} of {len(pairs)} {kind} files do not exist:"
-                    f" {', '.join(missing[:3])}{', …' * (len(missing) > 3)}. {layout}"
-                )
+            require_files([pair[column] for pair in pairs], kind, layout)
         self.pairs = pairs
         self.classes = classes
 
@@ -74,6 +92,15 @@ def list_folder(path: str, layout: str) -> list[str]:
         raise FileNotFoundError(f"there is no folder {path}. {layout}")
     # Object stores write the names of folders with a slash.
     return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(path))
+
+
+def require_files(paths: Sequence[str], kind: str, hint: str) -> None:
+    """Raises FileNotFoundError if files, local or remote, do not exist."""
+    if missing := _missing(paths):
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(paths)} {kind} files do not exist:"
+            f" {', '.join(missing[:3])}{', …' * (len(missing) > 3)}. {hint}"
+        )
 
 
 def _missing(paths: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
+from tiny_imagenet import make_tiny_imagenet
 
 
 @pytest.fixture
@@ -25,6 +26,34 @@ def data_config():
             "on_unreadable": "stop",
         }
     )
+
+
+@pytest.fixture
+def classification_config():
+    return ConfigDict(
+        {
+            "source": "imagenet",
+            "root": "",
+            "train_split": "train",
+            "val_split": "validation",
+            "crop_size": (24, 32),
+            "area_range": (0.08, 1.0),
+            "aspect_range": (3 / 4, 4 / 3),
+            "randaugment_ops": 2,
+            "randaugment_magnitude": 9.0,
+            "randaugment_std": 0.5,
+            "eval_crop_ratio": 0.9,
+            "on_unreadable": "stop",
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def imagenet_root(tmp_path_factory):
+    """A prepared ImageNet of 3 classes with 7 training and 4 validation images."""
+    root = tmp_path_factory.mktemp("tfds")
+    make_tiny_imagenet(root, num_train=7, num_val=4, num_classes=3)
+    return root
 
 
 @pytest.fixture
