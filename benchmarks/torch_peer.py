@@ -47,44 +47,45 @@ IGNORE_LABEL = 255
 
 
 def build(
-    variant: str,
+    variant: Variant,
     num_classes: int,
     *,
     drop_path: float | None = None,
     dropout: float = 0.1,
+    nmf_rank: int = 16,
 ) -> nn.Module:
     """mmsegmentation's SegNeXt, scratch-initialised, NCHW [b 3 h w] in.
 
-    `drop_path` None is the variant's published rate.
+    `drop_path` None is the variant's published rate. The authors' B and L have an
+    `nmf_rank` of 64.
     """
     _stub_mmcv_ext()
     import mmseg.models  # noqa: F401 (fills the registry)
     from mmseg.registry import MODELS
 
-    v = VARIANTS[variant]
     config = dict(
         type="EncoderDecoder",
         backbone=dict(
             type="MSCAN",
-            embed_dims=list(v.dims),
+            embed_dims=list(variant.dims),
             mlp_ratios=[8, 8, 4, 4],
             drop_rate=0.0,
-            drop_path_rate=v.drop_path if drop_path is None else drop_path,
-            depths=list(v.depths),
+            drop_path_rate=variant.drop_path if drop_path is None else drop_path,
+            depths=list(variant.depths),
             norm_cfg=dict(type="BN", requires_grad=True),
         ),
         decode_head=dict(
             type="LightHamHead",
-            in_channels=list(v.dims[1:]),
+            in_channels=list(variant.dims[1:]),
             in_index=[1, 2, 3],
-            channels=v.ham_channels,
-            ham_channels=v.ham_channels,
+            channels=variant.ham_channels,
+            ham_channels=variant.ham_channels,
             dropout_ratio=dropout,
             num_classes=num_classes,
             norm_cfg=dict(type="GN", num_groups=32, requires_grad=True),
             align_corners=False,
             loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False),
-            ham_kwargs=dict(MD_S=1, MD_R=16, train_steps=6, eval_steps=7),
+            ham_kwargs=dict(MD_S=1, MD_R=nmf_rank, train_steps=6, eval_steps=7),
         ),
         train_cfg=dict(),
         test_cfg=dict(mode="whole"),
@@ -96,7 +97,7 @@ def build(
     return model
 
 
-def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, peak: float = 6e-5) -> torch.optim.Optimizer:
     """AdamW with the published multipliers: `head` lr x10, `norm` without decay."""
     groups: dict[str, list[nn.Parameter]] = {"head": [], "norm": [], "other": []}
     for name, parameter in model.named_parameters():
@@ -104,11 +105,11 @@ def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
         groups[key].append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": groups["head"], "lr": 6e-4},
+            {"params": groups["head"], "lr": 10 * peak},
             {"params": groups["norm"], "weight_decay": 0.0},
             {"params": groups["other"]},
         ],
-        lr=6e-5,
+        lr=peak,
         betas=(0.9, 0.999),
         weight_decay=0.01,
         fused=True,
@@ -129,7 +130,7 @@ def make_timers(
 ) -> dict[str, Callable[[], float]]:
     """`step` and `forward`: run once on random data, return seconds."""
     torch.manual_seed(0)
-    model = build(variant, num_classes).to(memory_format=torch.channels_last)
+    model = build(VARIANTS[variant], num_classes).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model)
     image = torch.randn(batch, 3, *size).to(memory_format=torch.channels_last)
     label = torch.randint(num_classes, (batch, *size))

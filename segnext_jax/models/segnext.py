@@ -57,29 +57,23 @@ def make_model(config: ConfigDict, num_classes: int) -> SegNeXt:
       ValueError: if a name in the config is none of the known ones.
     """
     variant = _choose("model.variant", config.variant, VARIANTS)
+    official = Decoder(
+        variant.decoder_channels,
+        variant.nmf_rank,
+        fan_out_normal,
+        nn.initializers.normal(0.01),
+    )
     decoders = {
-        "official": Decoder(
-            variant.decoder_channels,
-            variant.nmf_rank,
-            fan_out_normal,
-            nn.initializers.normal(0.01),
-        ),
+        "official": official,
+        # mmsegmentation 1.x leaves the rank of B and L at the value it has for T.
+        "mmseg": official._replace(nmf_rank=16),
         "paddle": Decoder(256, 16, fan_in_normal, fan_in_normal),
     }
     decoder = _choose("model.decoder", config.decoder, decoders)
-    dtype = _choose(
-        "model.dtype", config.dtype, {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-    )
-    depthwise = _choose("model.depthwise", config.depthwise, get_args(Implementation))
     gradient = _choose("model.nmf_gradient", config.nmf_gradient, get_args(Gradient))
+    backbone = make_backbone(config)
     return SegNeXt(
-        backbone=MSCAN(
-            embed_dims=variant.embed_dims,
-            depths=variant.depths,
-            drop_path_rate=config.drop_path_rate,
-            dtype=dtype,
-            depthwise=depthwise,
-        ),
+        backbone=backbone,
         decoder=LightHam(
             num_classes=num_classes,
             channels=decoder.channels,
@@ -90,7 +84,22 @@ def make_model(config: ConfigDict, num_classes: int) -> SegNeXt:
             nmf_train_steps=config.nmf_train_steps,
             nmf_eval_steps=config.nmf_eval_steps,
             nmf_gradient=gradient,
-            dtype=dtype,
+            dtype=backbone.dtype,
+        ),
+    )
+
+
+def make_backbone(config: ConfigDict) -> MSCAN:
+    """The backbone that `config.model` describes. Raises ValueError as `make_model`."""
+    variant = _choose("model.variant", config.variant, VARIANTS)
+    dtypes = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+    return MSCAN(
+        embed_dims=variant.embed_dims,
+        depths=variant.depths,
+        drop_path_rate=config.drop_path_rate,
+        dtype=_choose("model.dtype", config.dtype, dtypes),
+        depthwise=_choose(
+            "model.depthwise", config.depthwise, get_args(Implementation)
         ),
     )
 

@@ -1,6 +1,6 @@
 """Weights, images and labels by rule, for whole-model goldens without stored weights.
 
-`tools/make_golden.py` (PyTorch) and the parity test (JAX) both call these; the values
+`tools/golden` (in the peers) and the parity tests (here) both call these; the values
 follow from the name and shape alone. Only `RandomState.random_sample` is used: NumPy
 guarantees its stream never changes (NEP 19), and uniform draws need no libm.
 """
@@ -21,7 +21,7 @@ def uniform(name: str, shape: tuple[int, ...], low: float, high: float) -> np.nd
 
 
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Value of one mmseg variable, float32, in PyTorch's layout ([o i h w] kernels).
+    """Value of one variable, float32, by the peer's name in its layout ([o i h w]).
 
     Scaled so that activations stay near 1. Layer scales are 0.1-0.5, not the initial
     0.01, so that an error inside a block shows in the output. `BASES` [d r] is in
@@ -30,9 +30,9 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """
     if name == BASES:
         return uniform(name, shape, 0.0, 1.0)
-    if name.endswith("running_var"):
+    if name.endswith(("running_var", "._variance")):
         return uniform(name, shape, 0.5, 1.5)
-    if name.endswith("running_mean"):
+    if name.endswith(("running_mean", "._mean")):
         return uniform(name, shape, -0.2, 0.2)
     if "layer_scale" in name:
         return uniform(name, shape, 0.1, 0.5)

@@ -1,4 +1,4 @@
-"""SegNeXt-T against mmsegmentation's, with weights by rule (tools/make_golden.py)."""
+"""SegNeXt-T against mmsegmentation's, with weights by rule (tools/golden)."""
 
 from pathlib import Path
 
@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from peer_weights import by_peer_name, by_rule, from_peer
 
 from configs import common
 from segnext_jax.models.segnext import make_model
 from segnext_jax.ops import nmf
 from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.training.losses import cross_entropy
+from segnext_jax.weights import convert
+from segnext_jax.weights.naming import MMSEG
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -34,10 +35,14 @@ def model():
 
 @pytest.fixture(scope="module")
 def variables(model):
-    shapes = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
-    )
-    return {name: by_rule(tree) for name, tree in shapes.items()}
+    return peer_variables(convert.shapes(model), golden_fill.fill)
+
+
+def peer_variables(shapes, rule):
+    """Variables that the rule gives for mmsegmentation's names and shapes."""
+    names = convert.foreign_shapes(shapes, MMSEG)
+    tensors = {name: rule(name, shape) for name, shape in names.items()}
+    return convert.adopt(tensors, shapes, MMSEG, origin="the rule").variables
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +104,7 @@ def test_loss_gradients_and_statistics_equal_mmsegmentation(model, variables, go
     np.testing.assert_allclose(loss, golden["train/loss"], rtol=1e-5)
     np.testing.assert_allclose(loss_all, golden["train/loss_all"], rtol=1e-5)
 
-    grads = by_peer_name(grads)
+    grads = convert.export({"params": grads, "batch_stats": {}}, MMSEG)
     assert sorted(grads) == sorted(golden["train/grad_name"])
     for name, norm, dot in zip(
         golden["train/grad_name"],
@@ -110,11 +115,11 @@ def test_loss_gradients_and_statistics_equal_mmsegmentation(model, variables, go
         grad = grads[name]
         # A bias in front of a BatchNorm has gradient 0, up to rounding.
         tolerance = dict(atol=max(1e-4 * norm, 1e-5), rtol=0, err_msg=name)
-        probe = from_peer(grad.shape, lambda s, name=name: golden_fill.probe(name, s))
+        probe = golden_fill.probe(name, grad.shape)
         np.testing.assert_allclose(np.linalg.norm(grad), norm, **tolerance)
         np.testing.assert_allclose(np.sum(grad * probe), dot, **tolerance)
 
-    stats = by_peer_name(batch_stats)
+    stats = convert.export({"params": {}, "batch_stats": batch_stats}, MMSEG)
     for name, total in zip(
         golden["train/stats_name"], golden["train/stats_sum"], strict=True
     ):

@@ -1,11 +1,8 @@
-"""Writes the PyTorch outputs that the parity tests compare with.
-
-Run in the environment of `benchmarks/requirements-torch.txt`, from the root:
-
-    PYTHONPATH=.:tests/models python tools/make_golden.py
+"""PyTorch's goldens: its own operators, and mmsegmentation's model.
 
 Computed in float64 from float32 inputs, stored as float32: what a test measures is
-the error of the JAX side alone. Images and features are channels-last.
+the error of the JAX side alone. Images and features are channels-last. Weights, images,
+labels and bases of whole models are by the rules of golden_fill.py.
 
 tests/ops/golden/resize_bilinear.npz, for each `H1xW1_to_H2xW2`:
     <case>/input   [2 h1 w1 3]
@@ -18,7 +15,7 @@ tests/models/golden/nmf.npz (mmseg's NMF2D, softmax inverse temperature 1):
     cotangent [b h w d], train/grad [b h w d]   gradient of sum(output * cotangent)
                                                 to features, all steps unrolled
 
-tests/models/golden/segnext_t.npz (weights, images, labels, bases: golden_fill.py):
+tests/models/golden/segnext_t.npz:
     eval/HxW/stage{1..4} [1 h w c]    backbone outputs after their LayerNorm,
                                       image(1, H, W); HxW: 64x96, 75x100
     eval/HxW/logits [1 h w 19]        decoder output at stride 8
@@ -33,9 +30,14 @@ tests/models/golden/segnext_t.npz (weights, images, labels, bases: golden_fill.p
                         statistics after this step (torch: momentum 0.1, the
                         *unbiased* variance enters running_var)
 A convolution bias in front of a BatchNorm has gradient 0 up to rounding.
-"""
 
-from pathlib import Path
+tests/weights/golden/mmseg.npz, of a small model:
+    names/{T,S,B,L}                   "name shape" of every tensor of the variant
+    HxW/stage{1..4}, HxW/logits       as above, HxW: 64x96, 50x67
+    steps/loss [10], steps/lr [10]    ten AdamW steps with the authors' groups and
+                                      schedule (peak 2e-3, 3 steps of warm-up from the
+                                      ratio 1e-6), image(2, 64, 96), label(2, 64, 96)
+"""
 
 import golden_fill
 import numpy as np
@@ -44,8 +46,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks import torch_peer
+from tools.golden import files
 
-ROOT = Path(__file__).resolve().parent.parent
 RESIZES = (
     ((5, 7), (10, 14)),
     ((4, 6), (13, 17)),
@@ -55,14 +57,19 @@ RESIZES = (
     ((3, 4), (10, 13)),
 )
 SIZES = ((64, 96), (75, 100))
+TINY = torch_peer.Variant(
+    files.TINY_DIMS, files.TINY_DEPTHS, files.TINY_CHANNELS, drop_path=0.0
+)
+PEAK, WARMUP_STEPS, WARMUP_RATIO, NUM_STEPS = 2e-3, 3, 1e-6, 10
 
 
 def main() -> None:
     torch.set_num_threads(2)
     torch.set_default_dtype(torch.float64)
-    _save("tests/ops/golden/resize_bilinear.npz", resize_golden())
-    _save("tests/models/golden/nmf.npz", nmf_golden())
-    _save("tests/models/golden/segnext_t.npz", model_golden())
+    files.save("tests/ops/golden/resize_bilinear.npz", resize_golden())
+    files.save("tests/models/golden/nmf.npz", nmf_golden())
+    files.save("tests/models/golden/segnext_t.npz", model_golden())
+    files.save("tests/weights/golden/mmseg.npz", names_golden() | tiny_golden())
 
 
 def resize_golden() -> dict[str, np.ndarray]:
@@ -78,7 +85,7 @@ def resize_golden() -> dict[str, np.ndarray]:
 
 def nmf_golden() -> dict[str, np.ndarray]:
     """mmseg's NMF2D on fixed features and bases."""
-    torch_peer.build("T", golden_fill.NUM_CLASSES)  # registers mmseg on mmcv-lite
+    torch_peer.build(TINY, golden_fill.NUM_CLASSES)  # registers mmseg on mmcv-lite
     from mmseg.models.decode_heads.ham_head import NMF2D
 
     b, h, w, d, r = 2, 5, 7, 32, 8
@@ -110,20 +117,14 @@ def nmf_golden() -> dict[str, np.ndarray]:
 def model_golden() -> dict[str, np.ndarray]:
     """SegNeXt-T with the weights of `golden_fill.fill`."""
     golden: dict[str, np.ndarray] = {}
-    model = filled_model()
-    model.eval()
+    model = filled_model(torch_peer.VARIANTS["T"])
     for size in SIZES:
         case = "eval/{}x{}".format(*size)
-        with torch.inference_mode():
-            stages = model.backbone(_nchw(golden_fill.image(1, *size)))
-            logits = model.decode_head(stages)
-            full = F.interpolate(
-                logits, size=size, mode="bilinear", align_corners=False
-            )
-        golden |= {
-            f"{case}/stage{i}": _nhwc(stage) for i, stage in enumerate(stages, 1)
-        }
-        golden[f"{case}/logits"] = _nhwc(logits)
+        outputs = forward(model, size)
+        full = F.interpolate(
+            _nchw(outputs["logits"]), size=size, mode="bilinear", align_corners=False
+        )
+        golden |= {f"{case}/{name}": x for name, x in outputs.items()}
         golden[f"{case}/logits_full"] = _nhwc(full)[:, ::8, ::8]
     return golden | train_golden(model.train(), SIZES[1])
 
@@ -155,15 +156,85 @@ def train_golden(model: nn.Module, size: tuple[int, int]) -> dict[str, np.ndarra
     }
 
 
-def filled_model() -> nn.Module:
-    """SegNeXt-T without dropout, every variable and the NMF bases by rule."""
-    model = torch_peer.build("T", golden_fill.NUM_CLASSES, drop_path=0.0, dropout=0.0)
+def names_golden() -> dict[str, np.ndarray]:
+    """Names and shapes of the state dicts that mmsegmentation saves."""
+    golden = {}
+    for name, variant in torch_peer.VARIANTS.items():
+        state = torch_peer.build(variant, golden_fill.NUM_CLASSES).state_dict()
+        shapes = {n: tuple(x.shape) for n, x in state.items()}
+        golden[f"names/{name}"] = files.table(shapes)
+    return golden
+
+
+def tiny_golden() -> dict[str, np.ndarray]:
+    """The small model's outputs, and what it learns in ten steps."""
+    model = filled_model(TINY, nmf_rank=files.TINY_RANK)
+    golden = {
+        "{}x{}/{}".format(*size, name): x
+        for size in files.TINY_SIZES
+        for name, x in forward(model, size).items()
+    }
+    losses, learning_rates = steps(model, files.TINY_SIZES[0], PEAK)
+    golden["steps/loss"] = np.asarray(losses, np.float32)
+    golden["steps/lr"] = np.asarray(learning_rates)
+    return golden
+
+
+def forward(model: nn.Module, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """stage1…4 and logits of image(1, *size) in evaluation mode."""
+    model.eval()
+    dtype = next(model.parameters()).dtype
+    with torch.inference_mode():
+        stages = model.backbone(_nchw(golden_fill.image(1, *size)).to(dtype))
+        logits = model.decode_head(stages)
+    outputs = {f"stage{i}": _nhwc(stage) for i, stage in enumerate(stages, 1)}
+    return outputs | {"logits": _nhwc(logits)}
+
+
+def steps(
+    model: nn.Module, size: tuple[int, int], peak: float
+) -> tuple[list[float], list[float]]:
+    """Losses and learning rates of the backbone in `NUM_STEPS` steps on one batch."""
+    model.train()
+    optimizer = torch_peer.make_optimizer(model, peak)
+    base = [group["lr"] for group in optimizer.param_groups]
+    dtype = next(model.parameters()).dtype
+    image = _nchw(golden_fill.image(2, *size)).to(dtype)
+    label = torch.from_numpy(golden_fill.label(2, *size)).long()
+    losses, learning_rates = [], []
+    for step in range(NUM_STEPS):
+        # mmcv 1.x: PolyLrUpdaterHook with power 1, times its linear warm-up.
+        factor = 1 - step / NUM_STEPS
+        if step < WARMUP_STEPS:
+            factor *= 1 - (1 - step / WARMUP_STEPS) * (1 - WARMUP_RATIO)
+        for group, lr in zip(optimizer.param_groups, base, strict=True):
+            group["lr"] = lr * factor
+        optimizer.zero_grad()
+        loss = torch_peer.loss_fn(model, image, label)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        learning_rates.append(peak * factor)
+    return losses, learning_rates
+
+
+def filled_model(variant: torch_peer.Variant, nmf_rank: int = 16) -> nn.Module:
+    """SegNeXt without dropout, every variable and the NMF bases by rule."""
+    model = torch_peer.build(
+        variant,
+        golden_fill.NUM_CLASSES,
+        drop_path=0.0,
+        dropout=0.0,
+        nmf_rank=nmf_rank,
+    )
     variables = dict(model.named_parameters()) | _statistics(model)
     for name, variable in variables.items():
-        variable.data = _double(golden_fill.fill(name, tuple(variable.shape)))
+        x = torch.from_numpy(golden_fill.fill(name, tuple(variable.shape)))
+        variable.data = x.to(torch.get_default_dtype())
 
     def build_bases(b: int, s: int, d: int, r: int, device: object) -> torch.Tensor:
-        bases = _double(golden_fill.fill(golden_fill.BASES, (d, r)))
+        bases = torch.from_numpy(golden_fill.fill(golden_fill.BASES, (d, r)))
+        bases = bases.to(torch.get_default_dtype())
         return F.normalize(bases.expand(b * s, d, r), dim=1)
 
     model.decode_head.hamburger.ham._build_bases = build_bases
@@ -188,15 +259,3 @@ def _nhwc(x: torch.Tensor) -> np.ndarray:
 
 def _float32(x: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(x.detach().numpy().astype(np.float32))
-
-
-def _save(path: str, golden: dict[str, np.ndarray]) -> None:
-    target = ROOT / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # NumPy's stub takes any keyword for its `allow_pickle: bool`.
-    np.savez_compressed(target, **golden)  # type: ignore[arg-type]
-    print(f"{path}: {len(golden)} arrays, {target.stat().st_size / 1000:.0f} kB")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Weights of other implementations: their names, their layouts and their files."""
