@@ -5,21 +5,22 @@ take other data than it was trained with, e.g. --data.root.
 """
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow only reads files here
 
 import jax
 import tensorflow as tf
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
-from data.pipeline import eval_batches
-from data.sources import make_source
-from segnext_jax.evaluation.evaluator import Evaluator
-from segnext_jax.models.segnext import make_model
+from data import classification, pipeline
+from data.sources import make_classification_source, make_source
 from segnext_jax.parallel.mesh import check_batch_size, make_mesh
 from segnext_jax.training import checkpoint
+from segnext_jax.training.task import make_task
 from segnext_jax.visual.console import quiet_libraries
-from segnext_jax.visual.tables import per_class_table
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "A workdir, or one step in its checkpoints/.", required=True
@@ -54,42 +55,38 @@ def main(argv: list[str]) -> None:
     if _BATCH_SIZE.value is not None:
         config.eval.batch_size = _BATCH_SIZE.value
 
-    source = make_source(config.data, config.data.val_split)
-    checkpoint.check_classes(description, source.classes.names, config.data.root)
+    classes, num_images, batches = _make_data(config)
+    checkpoint.check_classes(description, classes, config.data.root)
     mesh = make_mesh()
     check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
     logging.info(
         "Evaluating step %d of %s on %d images of %s.",
         location.step,
         location.workdir,
-        len(source),
+        num_images,
         config.data.root,
     )
 
-    model = make_model(config.model, source.classes.num_classes)
-    variables = checkpoint.restore_variables(location, mesh)
-    evaluation = Evaluator(model, source.classes.num_classes, mesh)(
-        variables,
-        eval_batches(
-            source,
-            batch_size=config.eval.batch_size,
-            shard_index=jax.process_index(),
-            shard_count=jax.process_count(),
-        ),
+    task = make_task(config, description.classes, description.palette)
+    variables = checkpoint.restore_weights(location, mesh).best
+    evaluation = task.make_evaluator(mesh)(variables, batches())
+    print(task.details(evaluation))
+
+
+def _make_data(config: ConfigDict) -> tuple[Sequence[str], int, Callable[[], Iterator]]:
+    """Classes, number of images, and this process's share of the batches."""
+    options = dict(
+        batch_size=config.eval.batch_size,
+        shard_index=jax.process_index(),
+        shard_count=jax.process_count(),
     )
-    scores = evaluation.confusion.compute()
-    print(
-        per_class_table(
-            source.classes.names,
-            scores["iou"],
-            scores["class_accuracy"],
-            scores["share"],
-        )
-    )
-    print(
-        f"mIoU {100 * scores['miou']:.2f} %, pixel accuracy "
-        f"{100 * scores['accuracy']:.2f} % on {evaluation.num_images} images"
-    )
+    if config.task == "classification":
+        images = make_classification_source(config.data, config.data.val_split)
+        batches = partial(classification.eval_batches, images, config.data, **options)
+        return images.classes, len(images), batches
+    pairs = make_source(config.data, config.data.val_split)
+    batches = partial(pipeline.eval_batches, pairs, **options)
+    return pairs.classes.names, len(pairs), batches
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ import jax
 import tensorflow as tf
 from absl import app, flags, logging
 from clu import metric_writers
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from data.pipeline import eval_batches, train_stream
-from data.sources import make_source
+from data import classification, pipeline
+from data.sources import make_classification_source, make_source
 from segnext_jax.training.loop import Data, train
 from segnext_jax.visual.console import quiet_libraries
 
@@ -45,24 +45,7 @@ def main(argv: list[str]) -> None:
     workdir = _WORKDIR.value or _default_workdir()
     logging.info("Devices: %s. Workdir: %s", jax.devices(), workdir)
 
-    shard = dict(shard_index=jax.process_index(), shard_count=jax.process_count())
-    train_source = make_source(config.data, config.data.train_split)
-    val_source = make_source(config.data, config.data.val_split)
-    data = Data(
-        train_batches=lambda start_step: train_stream(
-            train_source,
-            config.data,
-            seed=config.seed,
-            batch_size=config.train.batch_size,
-            start_step=start_step,
-            **shard,
-        ),
-        eval_batches=partial(
-            eval_batches, val_source, batch_size=config.eval.batch_size, **shard
-        ),
-        classes=train_source.classes.names,
-        palette=train_source.classes.palette,
-    )
+    data = _make_data(config)
     writer = metric_writers.create_default_writer(
         workdir, just_logging=jax.process_index() > 0
     )
@@ -70,6 +53,36 @@ def main(argv: list[str]) -> None:
         train(config, data, workdir=workdir, writer=writer)
     finally:
         writer.close()
+
+
+def _make_data(config: ConfigDict) -> Data:
+    """This process's share of the data that the config names."""
+    shard = dict(shard_index=jax.process_index(), shard_count=jax.process_count())
+    training = dict(seed=config.seed, batch_size=config.train.batch_size, **shard)
+    validation = dict(batch_size=config.eval.batch_size, **shard)
+    splits = config.data.train_split, config.data.val_split
+    if config.task == "classification":
+        images, val_images = (
+            make_classification_source(config.data, split) for split in splits
+        )
+        return Data(
+            train_batches=lambda start_step: classification.train_stream(
+                images, config.data, start_step=start_step, **training
+            ),
+            eval_batches=partial(
+                classification.eval_batches, val_images, config.data, **validation
+            ),
+            classes=images.classes,
+        )
+    pairs, val_pairs = (make_source(config.data, split) for split in splits)
+    return Data(
+        train_batches=lambda start_step: pipeline.train_stream(
+            pairs, config.data, start_step=start_step, **training
+        ),
+        eval_batches=partial(pipeline.eval_batches, val_pairs, **validation),
+        classes=pairs.classes.names,
+        palette=pairs.classes.palette,
+    )
 
 
 def _default_workdir() -> str:

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 from configs import common
-from segnext_jax.models.segnext import make_model
 from segnext_jax.training.optimizer import make_optimizer, make_schedule
+from segnext_jax.training.segmentation import Segmentation
 from segnext_jax.training.state import init_state
 from segnext_jax.training.step import make_train_step
 
@@ -66,10 +66,10 @@ def compile_step(variant: str, batch: int, size: int, dtype: str):
     config.model.dtype = dtype
     config.augment.distortion = "none"  # neither has the peer's step
     config.augment.flip_probability = 0.0
-    model = make_model(config.model, NUM_CLASSES)
+    task = Segmentation(config, [str(i) for i in range(NUM_CLASSES)], palette=())
     schedule = make_schedule(config.schedule, config.train.num_train_steps)
     tx = make_optimizer(config.optimizer, schedule)
-    state = jax.jit(partial(init_state, model, tx, ema=False))(jax.random.key(0))
+    state = jax.jit(partial(init_state, task.model, tx, ema=False))(jax.random.key(0))
     rng = np.random.default_rng(0)
     data = {
         "image": rng.integers(0, 256, (batch, size, size, 3), np.uint8),
@@ -78,7 +78,7 @@ def compile_step(variant: str, batch: int, size: int, dtype: str):
         "unreadable": np.zeros(batch, np.int32),
     }
     data = jax.device_put(data)
-    train_step = jax.jit(make_train_step(model, tx, schedule, config), donate_argnums=0)
+    train_step = jax.jit(make_train_step(task, tx, schedule, config), donate_argnums=0)
 
     def step():
         nonlocal state

@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.data.max_class_ratio = 1.0
     config.augment.distortion = "none"
     config.optimizer.head_multiplier = 1.0
-    config.optimizer.decay_norm = True
+    config.optimizer.decay = "all"
     config.schedule.peak = 6e-4
     config.schedule.warmup_steps = 100
     config.train.batch_size = 4

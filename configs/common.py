@@ -6,26 +6,73 @@ Durations are in steps; sizes are (height, width).
 from ml_collections import ConfigDict
 
 
-def base() -> ConfigDict:
-    """What all recipes share; they change values but add no key."""
+def base(task: str = "segmentation") -> ConfigDict:
+    """What all recipes of a task share; they change values but add no key.
+
+    Args:
+      task: "segmentation" (SegNeXt) or "classification" (its backbone).
+    """
+    tasks = {"segmentation": _segmentation, "classification": _classification}
+    if task not in tasks:
+        raise ValueError(f"unknown task {task!r}: use one of {', '.join(tasks)}")
     config = ConfigDict()
+    config.task = task
     config.seed = 0
+
+    config.init_from = ConfigDict()
+    config.init_from.path = ""  # a checkpoint, or weights of another implementation
+    config.init_from.part = "all"  # or "backbone"
+    config.init_from.new_classifier = False  # do not take it: for other classes
 
     config.model = ConfigDict()
     config.model.variant = "T"  # T, S, B, L
-    config.model.decoder = "official"  # or "paddle": 256 channels, rank 16, fan-in init
     config.model.dtype = "bfloat16"  # of activations; weights are float32
     config.model.drop_path_rate = 0.1
-    config.model.dropout_rate = 0.1
     config.model.depthwise = "auto"  # auto, xla, shift
+
+    config.data = ConfigDict()
+    config.data.train_split = "train"
+    config.data.on_unreadable = "stop"  # or "skip"
+
+    config.augment = ConfigDict()
+    config.augment.flip_probability = 0.5
+
+    config.loss = ConfigDict()
+
+    config.optimizer = ConfigDict()
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-8
+    config.optimizer.clip_norm = 0.0  # 0: no clipping
+
+    config.schedule = ConfigDict()
+    config.schedule.power = 1.0  # of the polynomial forms
+    config.schedule.warmup_start = 1e-6  # learning rate, or ratio (official)
+
+    config.train = ConfigDict()
+    config.train.accumulate_steps = 1  # micro-batches per update
+    config.train.ema_decay = 0.0  # 0: no average
+    config.train.max_skipped_in_a_row = 20  # non-finite updates that stop the run
+    config.train.log_every_steps = 50
+    config.train.checkpoint_every_steps = 1000
+    config.train.keep_checkpoints = 3
+    config.train.profile = False  # a few early steps, for TensorBoard's profiler
+
+    config.eval = ConfigDict()
+    tasks[task](config)
+    return config.lock()
+
+
+def _segmentation(config: ConfigDict) -> None:
+    # mmseg: as official, with NMF rank 16; paddle: 256 channels, rank 16, fan-in init
+    config.model.decoder = "official"
+    config.model.dropout_rate = 0.1
     config.model.nmf_train_steps = 6
     config.model.nmf_eval_steps = 7
     config.model.nmf_gradient = "unrolled"  # or "one_step"
 
-    config.data = ConfigDict()
     config.data.source = "cityscapes"  # cityscapes, folder, street_scenes
     config.data.root = "datasets/cityscapes"
-    config.data.train_split = "train"
     config.data.val_split = "val"
     config.data.classes = "cityscapes"  # a name in data/classes.py, or a class file
     config.data.crop_size = (1024, 1024)
@@ -33,46 +80,60 @@ def base() -> ConfigDict:
     config.data.scale_step = 0.0  # 0: any scale in the range
     config.data.max_class_ratio = 0.75  # of one class in a crop; 1: any crop
     config.data.pad = "after_distortion"  # or "before_crop"
-    config.data.on_unreadable = "stop"  # or "skip"
 
-    config.augment = ConfigDict()
-    config.augment.flip_probability = 0.5
     config.augment.distortion = "photometric"  # photometric, paddle, none
 
-    config.loss = ConfigDict()
     config.loss.normalizer = "valid"  # or "all" pixels
 
-    config.optimizer = ConfigDict()
-    config.optimizer.b1 = 0.9
-    config.optimizer.b2 = 0.999
-    config.optimizer.eps = 1e-8
     config.optimizer.weight_decay = 0.01
-    config.optimizer.decay_norm = False
-    config.optimizer.head_multiplier = 10.0
-    config.optimizer.clip_norm = 0.0  # 0: no clipping
+    config.optimizer.decay = "no_norm"  # what is decayed: all, no_norm, matrices
+    config.optimizer.head_multiplier = 10.0  # of the decoder's learning rate
 
-    config.schedule = ConfigDict()
-    config.schedule.form = "paddle"  # or "official"
+    config.schedule.form = "paddle"  # official, paddle, cosine
     config.schedule.peak = 6e-5
-    config.schedule.power = 1.0
+    config.schedule.end = 0.0
     config.schedule.warmup_steps = 1500
-    config.schedule.warmup_start = 1e-6  # learning rate (paddle) or ratio (official)
 
-    config.train = ConfigDict()
     config.train.batch_size = 8  # of all devices together
     config.train.num_train_steps = 160_000
-    config.train.accumulate_steps = 1  # micro-batches per update
-    config.train.ema_decay = 0.0  # 0: no average
-    config.train.max_skipped_in_a_row = 20  # non-finite updates that stop the run
-    config.train.log_every_steps = 50
     config.train.eval_every_steps = 8000
-    config.train.checkpoint_every_steps = 1000
-    config.train.keep_checkpoints = 3
-    config.train.profile = False  # a few early steps, for TensorBoard's profiler
 
-    config.eval = ConfigDict()
     config.eval.batch_size = 8
-    return config.lock()
+
+
+def _classification(config: ConfigDict) -> None:
+    """ImageNet in the recipe of Guo et al. 2022, Visual Attention Network."""
+    config.data.source = "imagenet"
+    config.data.root = "datasets/tfds"  # data_dir of TensorFlow Datasets
+    config.data.val_split = "validation"
+    config.data.crop_size = (224, 224)
+    config.data.area_range = (0.08, 1.0)  # of the image
+    config.data.aspect_range = (3 / 4, 4 / 3)
+    config.data.randaugment_ops = 2
+    config.data.randaugment_magnitude = 9.0
+    config.data.randaugment_std = 0.5
+    config.data.eval_crop_ratio = 0.9  # crop / short side of the resized image
+
+    config.augment.erase_probability = 0.25
+    config.augment.mixup_alpha = 0.8  # 0: no mixup
+    config.augment.cutmix_alpha = 1.0  # 0: no CutMix
+
+    config.loss.label_smoothing = 0.1
+
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.decay = "matrices"
+    config.optimizer.head_multiplier = 1.0  # there is no decoder
+
+    config.schedule.form = "cosine"
+    config.schedule.peak = 1e-3
+    config.schedule.end = 1e-6
+    config.schedule.warmup_steps = 5 * 1251  # 5 epochs of 1.28M images
+
+    config.train.batch_size = 1024
+    config.train.num_train_steps = 300 * 1251
+    config.train.eval_every_steps = 5 * 1251
+
+    config.eval.batch_size = 1024
 
 
 def cityscapes(variant: str, recipe: str) -> ConfigDict:
@@ -97,7 +158,7 @@ def cityscapes(variant: str, recipe: str) -> ConfigDict:
         if variant == "T":
             config.schedule.peak = 6e-4
             config.optimizer.head_multiplier = 1.0
-            config.optimizer.decay_norm = True
+            config.optimizer.decay = "all"
     else:
         raise ValueError(f'unknown recipe {recipe!r}: use "paddle" or "official"')
     return config

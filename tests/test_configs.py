@@ -17,8 +17,10 @@ from segnext_jax.models.segnext import make_model
 from segnext_jax.parallel.mesh import make_mesh
 from segnext_jax.training.loop import check_run
 from segnext_jax.training.optimizer import groups, make_optimizer, make_schedule
+from segnext_jax.training.task import make_task
 
 ROOT = Path(__file__).parents[1]
+TASKS = ("segmentation", "classification")
 VARIANTS = ("T", "S", "B", "L")
 RECIPES = ("paddle", "official")
 
@@ -48,15 +50,16 @@ every_recipe = pytest.mark.parametrize("recipe", list(all_recipes()))
 def test_recipe_builds(recipe):
     config = load(recipe)
     check_run(config, make_mesh(jax.devices()[:1]))
-    model = make_model(config.model, 19)
+    task = make_task(config, [f"class {i}" for i in range(19)], [[0, 0, 0]] * 19)
     schedule = make_schedule(config.schedule, config.train.num_train_steps)
     tx = make_optimizer(config.optimizer, schedule)
     weights = {"stem": {"norm": {"scale": jnp.ones(2)}}}
     state = tx.init({"backbone": weights, "decoder": weights})
 
-    assert model.decoder.num_classes == 19
+    assert task.model.backbone.embed_dims[0] in (32, 64)
     assert jax.tree.leaves(state)
-    assert schedule(config.train.num_train_steps) == 0
+    end = schedule(config.train.num_train_steps)
+    assert end == pytest.approx(config.schedule.end, rel=1e-5)
     assert schedule(0) < 0.1 * config.schedule.peak
 
 
@@ -80,7 +83,8 @@ def test_tiny_has_the_published_size(recipe):
 
 @every_recipe
 def test_recipe_adds_no_key(recipe):
-    assert _leaves(load(recipe)) == _leaves(common.base())
+    config = load(recipe)
+    assert _leaves(config) == _leaves(common.base(config.task))
 
 
 @every_recipe
@@ -157,7 +161,7 @@ def test_values_of_the_authors(variant):
     assert config.augment.distortion == "photometric"
     assert config.schedule.peak == 6e-5
     assert config.optimizer.head_multiplier == 10
-    assert not config.optimizer.decay_norm
+    assert config.optimizer.decay == "no_norm"
     # The warm-up ratio is multiplied onto a decay that runs from step 0.
     assert _learning_rate(config, 0) == pytest.approx(6e-11, rel=1e-5)
     assert _learning_rate(config, 80_000) == pytest.approx(3e-5, rel=1e-5)
@@ -174,12 +178,51 @@ def test_values_of_paddleseg(variant):
     assert config.augment.distortion == "paddle"
     assert config.schedule.peak == (6e-4 if tiny else 6e-5)
     assert config.optimizer.head_multiplier == (1 if tiny else 10)
-    assert config.optimizer.decay_norm == tiny
+    assert config.optimizer.decay == ("all" if tiny else "no_norm")
     # The warm-up ends at the peak; only then the decay starts, over 158.5k steps.
     assert _learning_rate(config, 0) == pytest.approx(1e-6, rel=1e-5)
     assert _learning_rate(config, 1500) == pytest.approx(config.schedule.peak, rel=1e-5)
     middle = 80_000 / 158_500 * config.schedule.peak
     assert _learning_rate(config, 80_000) == pytest.approx(middle, rel=1e-4)
+
+
+def test_values_of_the_imagenet_recipe():
+    """VAN-Classification, train.py and train.sh: timm on 8 × 128 images a step."""
+    config = load("configs/imagenet_mscan_t.py")
+    epoch = 1_281_167 // 1024  # the last images of an epoch make no batch
+    assert (config.task, config.model.variant) == ("classification", "T")
+    assert config.model.drop_path_rate == 0.1
+    assert config.data.crop_size == (224, 224)
+    assert config.data.area_range == (0.08, 1)
+    assert config.data.aspect_range == (3 / 4, 4 / 3)
+    assert config.data.randaugment_ops == 2
+    assert config.data.randaugment_magnitude == 9
+    assert config.data.randaugment_std == 0.5
+    assert config.data.eval_crop_ratio == 0.9
+    assert config.augment.flip_probability == 0.5
+    assert config.augment.erase_probability == 0.25
+    assert config.augment.mixup_alpha == 0.8
+    assert config.augment.cutmix_alpha == 1
+    assert config.loss.label_smoothing == 0.1
+    assert (config.optimizer.b1, config.optimizer.b2) == (0.9, 0.999)
+    assert config.optimizer.eps == 1e-8
+    assert config.optimizer.weight_decay == 0.05
+    assert config.optimizer.decay == "matrices"
+    assert config.optimizer.clip_norm == 0
+    assert config.schedule.form == "cosine"
+    assert (config.schedule.peak, config.schedule.end) == (1e-3, 1e-6)
+    assert (config.schedule.warmup_steps, config.schedule.warmup_start) == (
+        5 * epoch,
+        1e-6,
+    )
+    assert config.train.batch_size == 1024
+    assert config.train.num_train_steps == 300 * epoch
+    assert config.train.ema_decay == 0
+
+
+def test_unknown_task_is_named():
+    with pytest.raises(ValueError, match="'detection'"):
+        common.base("detection")
 
 
 def _learning_rate(config: ConfigDict, step: int) -> float:
@@ -209,12 +252,14 @@ def unread_keys(config: ConfigDict, reads: set[tuple[str, ...]]) -> set[str]:
     }
 
 
-def unknown_reads(config: ConfigDict, reads: set[tuple[str, ...]]) -> set[str]:
-    """Chains into a section of the config that has no such key."""
+def unknown_reads(configs: list[ConfigDict], reads: set[tuple[str, ...]]) -> set[str]:
+    """Chains into a section of the configs for which none has such a key."""
+    known = set().union(*map(_leaves, configs))
+    sections = {leaf[0] for leaf in known}
     return {
         ".".join(read)
         for read in reads
-        if len(read) > 1 and read[0] in config and read[:2] not in _leaves(config)
+        if len(read) > 1 and read[0] in sections and read[:2] not in known
     }
 
 
@@ -243,12 +288,13 @@ def reads():
     return set().union(*(config_reads(path.read_text()) for path in files))
 
 
-def test_every_key_is_read(reads):
-    assert unread_keys(common.base(), reads) == set()
+@pytest.mark.parametrize("task", TASKS)
+def test_every_key_is_read(task, reads):
+    assert unread_keys(common.base(task), reads) == set()
 
 
 def test_every_read_key_exists(reads):
-    assert unknown_reads(common.base(), reads) == set()
+    assert unknown_reads([common.base(task) for task in TASKS], reads) == set()
 
 
 def test_checker_catches_unread_and_unknown_keys(reads):
@@ -267,7 +313,7 @@ def test_checker_catches_unread_and_unknown_keys(reads):
     source = (
         "def f(data_config):\n    config.data.pad = 1\n    return config.data.pad[0]"
     )
-    assert unknown_reads(config, config_reads(source)) == {"data.pad"}
+    assert unknown_reads([config], config_reads(source)) == {"data.pad"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""train.py and eval.py as a person runs them, on generated scenes."""
+"""train.py and eval.py as a person runs them, on generated scenes and images."""
 
 import os
 import random
@@ -12,10 +12,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from tiny_imagenet import make_tiny_imagenet
 
 from data.sources import street_scenes
 from segnext_jax.parallel.mesh import make_mesh
-from segnext_jax.training.checkpoint import locate, restore_variables
+from segnext_jax.training.checkpoint import locate, restore_weights
 
 ROOT = Path(__file__).parent.parent
 STEPS = 6
@@ -111,7 +112,7 @@ def test_killed_run_resumes_to_the_same_parameters(
     assert resumed.returncode == 0, resumed.stderr
     mesh = make_mesh(jax.devices()[:1])
     expected, actual = (
-        restore_variables(locate(str(path / "checkpoints" / str(STEPS))), mesh)
+        restore_weights(locate(str(path / "checkpoints" / str(STEPS))), mesh).best
         for path in (whole, tmp_path)
     )
     jax.tree.map(np.testing.assert_array_equal, actual, expected)
@@ -160,3 +161,31 @@ def test_missing_data_stop_before_anything_is_compiled(
     assert str(missing) in result.stderr.splitlines()[-1]
     assert "Compiling" not in result.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_backbone_is_trained_and_scored_on_images(tmp_path, environment):
+    """The ImageNet recipe on an imagenet2012 of three classes."""
+    root, workdir = tmp_path / "tfds", tmp_path / "run"
+    make_tiny_imagenet(root, num_train=8, num_val=5, num_classes=3)
+    command = [
+        "train.py",
+        "--config=configs/imagenet_mscan_t.py",
+        f"--workdir={workdir}",
+        f"--config.data.root={root}",
+        "--config.data.crop_size=(32, 32)",
+        "--config.model.dtype=float32",
+        "--config.model.depthwise=xla",  # compiles faster
+        "--config.train.batch_size=4",
+        "--config.train.num_train_steps=2",
+        "--config.train.log_every_steps=1",
+        "--config.schedule.warmup_steps=1",
+        "--config.eval.batch_size=2",
+    ]
+    trained = run([sys.executable, *command], environment)
+    assert trained.returncode == 0, trained.stderr
+    assert "backbone/stem/conv1/kernel" in trained.stderr  # parameter overview
+    scored = run([sys.executable, "eval.py", f"--checkpoint={workdir}"], environment)
+    assert scored.returncode == 0, scored.stderr
+    score = re.search(r"top-1 \S+ %, top-5 100\.00 % on 5 images", scored.stdout)
+    assert score, scored.stdout
+    assert f"Step 2: {score[0]}" in trained.stderr

@@ -17,6 +17,7 @@ LAYERS = {
     "segnext_jax.visual": {"segnext_jax.visual"},
     "segnext_jax.parallel": {"segnext_jax.parallel"},
     "segnext_jax.models": {"segnext_jax.ops", "segnext_jax.models"},
+    "segnext_jax.weights": {"segnext_jax.models", "segnext_jax.weights"},
     "segnext_jax.evaluation": {
         "segnext_jax.ops",
         "segnext_jax.models",
@@ -28,6 +29,7 @@ LAYERS = {
         "segnext_jax.models",
         "segnext_jax.parallel",
         "segnext_jax.visual",
+        "segnext_jax.weights",
         "segnext_jax.evaluation",
         "segnext_jax.training",
     },

@@ -1,4 +1,4 @@
-"""Segmentation scores from one integer confusion matrix."""
+"""Scores of both tasks from integer counts, which add up exactly."""
 
 from typing import Any
 
@@ -66,3 +66,49 @@ class Confusion(metrics.Metric):
             "class_accuracy": class_accuracy,
             "share": share,
         }
+
+
+def count_top_k(logits: jax.Array, label: jax.Array, mask: jax.Array) -> jax.Array:
+    """Counts images whose class is the likeliest, and among the five likeliest.
+
+    Classes with equal logits are ranked by their number, as argmax does; a NaN ranks
+    before the label.
+
+    Args:
+      logits: [b c] float.
+      label: [b] int, classes.
+      mask: [b] bool, False = padding example.
+
+    Returns:
+      [3] int32: right by top-1, right by top-5, all images.
+    """
+    own = jnp.take_along_axis(logits, label[:, None], axis=1)
+    is_later = jnp.arange(logits.shape[1]) >= label[:, None]
+    is_behind = (logits < own) | ((logits == own) & is_later)
+    rank = jnp.sum(~is_behind, axis=1)
+    right = [jnp.sum(mask & (rank < k)) for k in (1, 5)]
+    return jnp.array([*right, jnp.sum(mask)], jnp.int32)
+
+
+@struct.dataclass
+class TopK(metrics.Metric):
+    """Right by top-1, right by top-5, all images: [3], int64 on the host."""
+
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, counts: jax.Array) -> "TopK":
+        return cls(np.asarray(counts, np.int64))
+
+    def merge(self, other: "TopK") -> "TopK":
+        return TopK(self.counts + other.counts)
+
+    @property
+    def num_images(self) -> int:
+        return int(self.counts[2])
+
+    def compute(self) -> dict[str, float]:
+        """`top1` and `top5` in 0…1; NaN without images."""
+        with np.errstate(invalid="ignore"):
+            top1, top5, _ = self.counts / self.counts[2]
+        return {"top1": float(top1), "top5": float(top5)}

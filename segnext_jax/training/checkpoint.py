@@ -12,37 +12,33 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
-from segnext_jax.models.segnext import Variables
 from segnext_jax.parallel.mesh import replicated
 from segnext_jax.training.state import TrainState
+from segnext_jax.weights.description import Description
+from segnext_jax.weights.files import Weights, native_extra
+from segnext_jax.weights.naming import NATIVE
 
 _DIRECTORY = "checkpoints"
-_BEST = "val/miou"
-
-
-class Description(NamedTuple):
-    """What a checkpoint says of itself beside its weights."""
-
-    config: ConfigDict
-    classes: list[str]
-    palette: list[list[int]]
+_CONFIG = "config.json"
 
 
 class Checkpointer:
-    """Saves a run asynchronously; keeps the last N and the best by `val/miou`."""
+    """Saves a run asynchronously; keeps the last N and the best.
 
-    def __init__(self, workdir: str, description: Description, *, keep: int):
+    `score` is the name of what the best has most of, e.g. "miou".
+    """
+
+    def __init__(
+        self, workdir: str, description: Description, *, score: str, keep: int
+    ):
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
                 checkpoint_managers.BestN(get_metric_fn=_score, n=1),
             ]
         )
-        self._description = {
-            "config": description.config.to_dict(),
-            "classes": list(description.classes),
-            "palette": [list(colour) for colour in description.palette],
-        }
+        self._score = score
+        self._description = description.to_json()
         self._manager = ocp.CheckpointManager(
             _directory(workdir),
             options=ocp.CheckpointManagerOptions(
@@ -61,7 +57,7 @@ class Checkpointer:
         )
         return restored.state
 
-    def save(self, state: TrainState, miou: float | None) -> None:
+    def save(self, state: TrainState, score: float | None) -> None:
         """Writes in the background; a checkpoint of this step is not written again."""
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -72,7 +68,7 @@ class Checkpointer:
                 state=ocp.args.StandardSave(state),
                 description=ocp.args.JsonSave(self._description),
             ),
-            metrics={_BEST: miou},
+            metrics={self._score: score},
         )
 
     def close(self) -> None:
@@ -118,25 +114,21 @@ def describe(location: Location) -> Description:
         restored = manager.restore(
             location.step, args=ocp.args.Composite(description=ocp.args.JsonRestore())
         ).description
-    return Description(
-        ConfigDict(restored["config"]), restored["classes"], restored["palette"]
-    )
+    return Description.from_json(restored)
 
 
-def restore_variables(location: Location, mesh: Mesh) -> Variables:
-    """What is evaluated: the averaged weights and statistics where there are any.
+def restore_weights(location: Location, mesh: Mesh) -> Weights:
+    """Weights, statistics and, where there is one, their average.
 
     Reads neither the optimizer nor anything of the devices it was trained on.
     """
+    origin = describe(location).origin
     with _open_readonly(location.workdir) as manager:
         saved = manager.item_metadata(location.step).state.tree
-        prefix = saved if saved["ema"] is None else saved["ema"]
         wanted = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
-            {name: prefix[name] for name in ("params", "batch_stats")},
+            {name: saved[name] for name in ("params", "batch_stats", "ema")},
         )
-        if saved["ema"] is not None:
-            wanted = {"ema": wanted}
         restored = manager.restore(
             location.step,
             args=ocp.args.Composite(
@@ -147,7 +139,31 @@ def restore_variables(location: Location, mesh: Mesh) -> Variables:
                 )
             ),
         ).state
-    return restored if saved["ema"] is None else restored["ema"]
+    average = restored.pop("ema")
+    extra = native_extra(restored, location.step) if origin is None else origin
+    return Weights(restored, average, extra, NATIVE.label, left_out=[])
+
+
+def write_weights(workdir: str, weights: Weights, description: Description) -> None:
+    """Writes weights without a run as step 0 of a new workdir.
+
+    Raises FileExistsError if the workdir has checkpoints.
+    """
+    if _steps(workdir):
+        raise FileExistsError(f"{workdir} has checkpoints: choose another folder")
+    description = description._replace(origin=weights.extra)
+    options = ocp.CheckpointManagerOptions(best_fn=_score)
+    with ocp.CheckpointManager(_directory(workdir), options=options) as manager:
+        manager.save(
+            0,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(
+                    {**weights.variables, "ema": weights.average}
+                ),
+                description=ocp.args.JsonSave(description.to_json()),
+            ),
+            metrics={"score": None},
+        )
 
 
 def check_classes(
@@ -157,26 +173,31 @@ def check_classes(
     if list(description.classes) != list(classes):
         raise ValueError(
             f"the checkpoint has {len(description.classes)} classes "
-            f"({', '.join(description.classes)}) but {origin} has {len(classes)} "
-            f"({', '.join(classes)}): evaluate it on data of its own classes"
+            f"({_join(description.classes)}) but {origin} has {len(classes)} "
+            f"({_join(classes)}): evaluate it on data of its own classes"
         )
 
 
+def _join(names: Sequence[str]) -> str:
+    return ", ".join([*names[:20], *(["…"] if len(names) > 20 else [])])
+
+
 def check_config(workdir: str, config: ConfigDict) -> None:
-    """Writes the config of a new run; holds a resumed one to it.
+    """Holds a run that is resumed to its config.
 
     Raises:
-      ValueError: if a value differs from that of the run in `workdir`, with a list.
+      ValueError: if a value differs from that of the run in `workdir`, with a list; if
+        what is there is no run but converted weights.
     """
-    path = epath.Path(workdir) / "config.json"
-    # Through JSON, where tuples are lists, on both sides.
-    current = json.loads(config.to_json())
+    path = epath.Path(workdir) / _CONFIG
     if not path.exists():
-        if jax.process_index() == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(current, indent=2) + "\n")
+        if _steps(workdir):
+            raise ValueError(
+                f"{workdir} has weights that were converted, and no run to resume: "
+                f"choose another --workdir, with --config.init_from.path={workdir}"
+            )
         return
-    before, now = (_flatten(tree) for tree in (json.loads(path.read_text()), current))
+    before, now = (_flatten(x) for x in (json.loads(path.read_text()), _plain(config)))
     missing = "(absent)"
     changes = [
         f"  config.{key}: {before.get(key, missing)} → {now.get(key, missing)}"
@@ -191,6 +212,18 @@ def check_config(workdir: str, config: ConfigDict) -> None:
         )
 
 
+def write_config(workdir: str, config: ConfigDict) -> None:
+    """Writes what `check_config` will compare with, once a run is sure to start."""
+    path = epath.Path(workdir) / _CONFIG
+    if jax.process_index() == 0 and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_plain(config), indent=2) + "\n")
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+    return json.loads(config.to_json())  # where tuples are lists
+
+
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
@@ -202,9 +235,14 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _score(metrics: dict[str, float | None]) -> float:
-    """The mIoU; below any other where the checkpoint was not evaluated."""
-    miou = metrics[_BEST]
-    return -1.0 if miou is None or math.isnan(miou) else miou
+    """The one score; below any other where the checkpoint was not evaluated."""
+    (score,) = metrics.values()
+    return -1.0 if score is None or math.isnan(score) else score
+
+
+def _steps(workdir) -> list[int]:
+    directory = _directory(workdir)
+    return ocp.utils.checkpoint_steps(directory) if directory.exists() else []
 
 
 def _directory(workdir) -> epath.Path:

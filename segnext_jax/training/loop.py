@@ -11,8 +11,6 @@ from clu import metric_writers, periodic_actions
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from segnext_jax.evaluation.evaluator import Evaluator
-from segnext_jax.models.segnext import make_model
 from segnext_jax.parallel.mesh import (
     batch_sharded,
     check_batch_size,
@@ -20,30 +18,28 @@ from segnext_jax.parallel.mesh import (
     prefetch,
     replicated,
 )
-from segnext_jax.training.checkpoint import (
-    Checkpointer,
-    Description,
-    check_config,
-)
+from segnext_jax.training.checkpoint import Checkpointer, check_config, write_config
+from segnext_jax.training.initialize import initialize
 from segnext_jax.training.meter import Meter
 from segnext_jax.training.optimizer import make_optimizer, make_schedule
 from segnext_jax.training.report import Report
 from segnext_jax.training.state import TrainState, init_state
 from segnext_jax.training.step import make_train_step
+from segnext_jax.training.task import make_task
+from segnext_jax.weights.description import Description
 
 Batches = Iterator[dict[str, np.ndarray]]
 
 _OUTPUT_STRIDE = 32  # of the last stage
-_NUM_EXAMPLES = 4  # images shown at every evaluation
 
 
 class Data(NamedTuple):
     """What a run learns from, as this process sees it."""
 
-    train_batches: Callable[[int], Batches]  # from a step on: image, label, size, …
+    train_batches: Callable[[int], Batches]  # from a step on: image, label, …
     eval_batches: Callable[[], Batches]  # image, label, mask
     classes: Sequence[str]
-    palette: Sequence[Sequence[int]]
+    palette: Sequence[Sequence[int]] = ()  # of the classes, to segment
 
 
 def train(
@@ -60,7 +56,8 @@ def train(
       What `metrics.json` holds.
 
     Raises:
-      ValueError: if the config does not fit itself, the devices or the run in workdir.
+      ValueError: if the config does not fit itself, the devices, the run in workdir or
+        the weights to start from.
       FloatingPointError: after `config.train.max_skipped_in_a_row` updates that were
         not finite.
     """
@@ -69,34 +66,34 @@ def train(
     check_run(config, mesh)
     check_config(workdir, config)
 
-    model = make_model(config.model, len(data.classes))
+    task = make_task(config, data.classes, data.palette)
     schedule = make_schedule(config.schedule, num_steps)
     tx = make_optimizer(config.optimizer, schedule)
     train_step = jax.jit(
-        make_train_step(model, tx, schedule, config),
+        make_train_step(task, tx, schedule, config),
         in_shardings=(replicated(mesh), batch_sharded(mesh)),
         out_shardings=replicated(mesh),
         donate_argnums=0,
     )
-    evaluator = Evaluator(model, len(data.classes), mesh)
+    evaluator = task.make_evaluator(mesh)
     checkpointer = Checkpointer(
         workdir,
         Description(config, list(data.classes), [list(c) for c in data.palette]),
+        score=task.score,
         keep=config.train.keep_checkpoints,
     )
     try:
-        init = partial(init_state, model, tx, ema=config.train.ema_decay > 0)
-        state = _restore_or_init(init, checkpointer, config.seed, mesh)
+        init = partial(init_state, task.model, tx, ema=config.train.ema_decay > 0)
+        state = _restore_or_init(init, checkpointer, config, mesh)
+        write_config(workdir, config)
         start = int(state.step)
-        report = Report(workdir, writer, data.classes, data.palette, start)
+        report = Report(workdir, writer, task, start)
         report.start(config, state.params)
         meter = Meter(config.train.batch_size)
         hooks = _hooks(config, start, workdir, writer)
 
         def evaluate() -> float:
-            evaluation = evaluator(
-                state.eval_variables, data.eval_batches(), num_examples=_NUM_EXAMPLES
-            )
+            evaluation = evaluator(state.eval_variables, data.eval_batches())
             return report.evaluation(int(state.step), evaluation)
 
         if start < num_steps:
@@ -126,8 +123,8 @@ def train(
             if is_evaluated or step % config.train.checkpoint_every_steps == 0:
                 _check_finite(outputs, config.train.max_skipped_in_a_row, workdir)
                 with meter.paused():
-                    miou = evaluate() if is_evaluated else None
-                    checkpointer.save(state, miou)
+                    score = evaluate() if is_evaluated else None
+                    checkpointer.save(state, score)
         return report.finish()
     finally:
         checkpointer.close()
@@ -154,8 +151,8 @@ def check_run(config: ConfigDict, mesh: Mesh) -> None:
     check_batch_size("config.eval.batch_size", config.eval.batch_size, mesh)
 
 
-def _restore_or_init(init, checkpointer, seed, mesh) -> TrainState:
-    key = jax.random.key(seed)
+def _restore_or_init(init, checkpointer, config, mesh) -> TrainState:
+    key = jax.random.key(config.seed)
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
         jax.eval_shape(init, key),
@@ -164,7 +161,8 @@ def _restore_or_init(init, checkpointer, seed, mesh) -> TrainState:
     if state is not None:
         logging.info("Resuming after step %d.", int(state.step))
         return state
-    return jax.jit(init, out_shardings=replicated(mesh))(key)
+    state = jax.jit(init, out_shardings=replicated(mesh))(key)
+    return initialize(state, config.init_from, mesh) if config.init_from.path else state
 
 
 def _hooks(config, start, workdir, writer) -> list[periodic_actions.PeriodicAction]:

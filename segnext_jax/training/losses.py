@@ -1,9 +1,10 @@
-"""Segmentation losses as sums, so that shards and micro-batches add up exactly."""
+"""Losses as sums, so that shards and micro-batches add up exactly."""
 
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
 IGNORE_LABEL = 255
 
@@ -38,3 +39,19 @@ def cross_entropy(
     losses = jnp.where(valid, jax.nn.logsumexp(logits, axis=-1) - picked, 0)
     weight = jnp.mean(valid, dtype=jnp.float32)
     return jnp.mean(losses), weight if normalizer == "valid" else jnp.ones(())
+
+
+def soft_cross_entropy(
+    logits: jax.Array, target: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Softmax cross-entropy with probabilities as targets.
+
+    Args:
+      logits: [b c], float.
+      target: [b c] probabilities of the classes.
+
+    Returns:
+      (total, weight) as `cross_entropy`; `weight` is 1.
+    """
+    losses = optax.softmax_cross_entropy(logits.astype(jnp.float32), target)
+    return jnp.mean(losses), jnp.ones(())

@@ -1,21 +1,33 @@
 """AdamW with the published parameter groups and learning-rate schedules."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+# Rule → whether a parameter of a group is decayed.
+_DECAYED: dict[str, Callable[[jax.Array, str], bool]] = {
+    "all": lambda param, group: True,
+    "no_norm": lambda param, group: group != "norm",
+    "matrices": lambda param, group: param.ndim > 1,
+}
+
 
 def make_schedule(config: ConfigDict, num_train_steps: int) -> optax.Schedule:
-    """Linear warm-up and polynomial decay to 0, in both published forms.
+    """Linear warm-up and decay, in the three published forms.
 
-    "official" multiplies a warm-up from the ratio `warmup_start` to 1 onto the decay,
-    which runs from step 0 (mmsegmentation 0.x). "paddle" climbs from the learning rate
-    `warmup_start` to the peak, and only then starts the decay over the remaining steps.
+    "official" multiplies a warm-up from the ratio `warmup_start` to 1 onto a polynomial
+    decay, which runs from step 0 (mmsegmentation 0.x). "paddle" climbs from the rate
+    `warmup_start` to the peak, and only then starts the polynomial decay over the
+    remaining steps. "cosine" climbs like "paddle", and then joins a cosine that has run
+    from step 0 (timm's CosineLRScheduler, which counts epochs instead of steps).
 
     Args:
-      config: `form`, `peak`, `warmup_steps`, `warmup_start`, `power`.
-      num_train_steps: the learning rate is 0 after these.
+      config: `form`, `peak`, `end`, `warmup_steps`, `warmup_start`, and `power` of the
+        polynomial.
+      num_train_steps: the learning rate is `end` after these.
 
     Returns:
       step (completed updates, from 0) → learning rate of the next update.
@@ -30,17 +42,29 @@ def make_schedule(config: ConfigDict, num_train_steps: int) -> optax.Schedule:
             f"{num_train_steps} steps of config.train.num_train_steps"
         )
     if config.form == "official":
-        decay = optax.polynomial_schedule(config.peak, 0, config.power, num_train_steps)
-        ramp = optax.linear_schedule(config.warmup_start, 1, max(warmup, 1))
-        return lambda step: decay(step) * (ramp(step) if warmup else 1)
+        decay = optax.polynomial_schedule(
+            config.peak, config.end, config.power, num_train_steps
+        )
+        start = config.warmup_start
+
+        def ratio(step):
+            # optax.linear_schedule would lose 1 % of a start of 1e-6 to rounding.
+            return start + (1 - start) * jnp.minimum(step / max(warmup, 1), 1)
+
+        return lambda step: decay(step) * (ratio(step) if warmup else 1)
+    ramp = optax.linear_schedule(config.warmup_start, config.peak, max(warmup, 1))
     if config.form == "paddle":
         decay = optax.polynomial_schedule(
-            config.peak, 0, config.power, num_train_steps - warmup
+            config.peak, config.end, config.power, num_train_steps - warmup
         )
-        ramp = optax.linear_schedule(config.warmup_start, config.peak, max(warmup, 1))
         return optax.join_schedules([ramp, decay], [warmup])
+    if config.form == "cosine":
+        decay = optax.cosine_decay_schedule(
+            config.peak, num_train_steps, alpha=config.end / config.peak
+        )
+        return lambda step: jnp.where(step < warmup, ramp(step), decay(step))
     raise ValueError(
-        f'config.schedule.form is {config.form!r}: use "official" or "paddle"'
+        f'config.schedule.form is {config.form!r}: use "official", "paddle" or "cosine"'
     )
 
 
@@ -50,14 +74,23 @@ def make_optimizer(
     """AdamW in PyTorch's formulation, where the decay is scaled by the learning rate.
 
     Args:
-      config: `b1`, `b2`, `eps`, `weight_decay`, `head_multiplier` (of the learning rate
-        of the decoder), `decay_norm` (whether the group "norm" is decayed) and
-        `clip_norm` (global gradient norm; 0 = no clipping).
+      config: `b1`, `b2`, `eps`, `weight_decay`, `decay` (what is decayed: "all",
+        "no_norm" = all but the group "norm", "matrices" = timm's rule, no scale or
+        bias), `head_multiplier` (of the learning rate of the decoder) and `clip_norm`
+        (global gradient norm; 0 = no clipping).
       schedule: step → learning rate.
+
+    Raises:
+      ValueError: if the rule of decay is unknown.
     """
+    if config.decay not in _DECAYED:
+        raise ValueError(
+            f"config.optimizer.decay is {config.decay!r}: use one of "
+            f"{', '.join(_DECAYED)}"
+        )
 
     def decayed(params):
-        return jax.tree.map(lambda g: g != "norm" or config.decay_norm, groups(params))
+        return jax.tree.map(_DECAYED[config.decay], params, groups(params))
 
     def multiplied(updates, params):
         factors = {"head": config.head_multiplier, "norm": 1.0, "other": 1.0}

@@ -2,23 +2,21 @@
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 from absl import logging
 from clu import metric_writers, parameter_overview
 from etils import epath
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from segnext_jax.evaluation.evaluator import Evaluation
-from segnext_jax.visual.overlay import panel, save_predictions
+from segnext_jax.training.task import Evaluation, Task
 from segnext_jax.visual.plots import plot_curves
-from segnext_jax.visual.tables import per_class_table
 
 
 class Report:
-    """Scalars, panels and, at the end, curves.png, predictions.png, metrics.json.
+    """Scalars, panels and, at the end, curves.png, metrics.json and the task's files.
 
     Scalars also go to `history.jsonl`, from which a resumed run draws whole curves.
     Only process 0 writes files.
@@ -28,14 +26,12 @@ class Report:
         self,
         workdir: str,
         writer: metric_writers.MetricWriter,
-        classes: Sequence[str],
-        palette: Sequence[Sequence[int]],
+        task: Task,
         start_step: int,
     ):
         self._workdir = epath.Path(workdir)
         self._writer = writer
-        self._classes = list(classes)
-        self._palette = palette
+        self._task = task
         self._is_writing = jax.process_index() == 0
         self._evaluation: tuple[int, Evaluation] | None = None
         self._history_path = self._workdir / "history.jsonl"
@@ -58,74 +54,40 @@ class Report:
                 file.write(json.dumps(self._history[-1]) + "\n")
 
     def evaluation(self, step: int, evaluation: Evaluation) -> float:
-        """Writes scores and image panels; returns the mIoU."""
-        scores = evaluation.confusion.compute()
-        self.scalars(
-            step,
-            {
-                "val/miou": scores["miou"],
-                "val/accuracy": scores["accuracy"],
-                **{
-                    f"val/iou/{name}": iou
-                    for name, iou in zip(self._classes, scores["iou"], strict=True)
-                },
-            },
-        )
-        for i, image in enumerate(self._panels(evaluation)):
+        """Writes scores and image panels; returns the score that "best" goes by."""
+        metrics = self._task.metrics(evaluation)
+        self.scalars(step, flatten_dict({"val": metrics}, sep="/"))
+        for i, image in enumerate(self._task.panels(evaluation)):
             self._writer.write_images(step, {f"val/example_{i}": image[None]})
         self._writer.flush()
-        logging.info(
-            "Step %d: mIoU %.2f %%, pixel accuracy %.2f %% on %d images.",
-            step,
-            100 * scores["miou"],
-            100 * scores["accuracy"],
-            evaluation.num_images,
-        )
+        logging.info("Step %d: %s.", step, self._task.summary(evaluation))
         self._evaluation = step, evaluation
-        return scores["miou"]
+        return metrics[self._task.score]
 
     def finish(self) -> dict[str, Any]:
-        """Writes the files, prints the table of classes, returns the metrics."""
+        """Writes the files, prints the scores, returns the metrics."""
         assert self._evaluation is not None, "finish follows an evaluation"
         step, evaluation = self._evaluation
-        scores = evaluation.confusion.compute()
+        score = f"val/{self._task.score}"
+        # Of equals the last, as the checkpoints have it.
         best = max(
-            (row for row in self._history if "val/miou" in row),
-            key=lambda row: row["val/miou"],
+            (row for row in self._history if score in row),
+            key=lambda row: (row[score], row["step"]),
         )
         result = {
             "step": step,
-            "miou": scores["miou"],
-            "accuracy": scores["accuracy"],
-            "iou": dict(zip(self._classes, _json_floats(scores["iou"]), strict=True)),
+            **_null_where_nan(self._task.metrics(evaluation)),
             "num_images": evaluation.num_images,
-            "best": {"step": best["step"], "miou": best["val/miou"]},
+            "best": {"step": best["step"], self._task.score: best[score]},
         }
-        logging.info(
-            "Validation at step %d:\n%s",
-            step,
-            per_class_table(
-                self._classes, scores["iou"], scores["class_accuracy"], scores["share"]
-            ),
-        )
+        logging.info("Validation at step %d:\n%s", step, self._task.details(evaluation))
         if self._is_writing:
             metrics_path = self._workdir / "metrics.json"
             metrics_path.write_text(json.dumps(result, indent=2) + "\n")
             plot_curves(self._workdir / "curves.png", self._curves())
-            save_predictions(
-                self._workdir / "predictions.png",
-                self._panels(evaluation),
-                self._classes,
-                self._palette,
-            )
-            logging.info("Curves, predictions and metrics are in %s.", self._workdir)
+            self._task.save_files(self._workdir, evaluation)
+            logging.info("Curves and metrics are in %s.", self._workdir)
         return result
-
-    def _panels(self, evaluation: Evaluation):
-        return [
-            panel(example.image, example.label, example.pred, self._palette)
-            for example in evaluation.examples
-        ]
 
     def _curves(self) -> dict[str, list[tuple[int, float]]]:
         curves: dict[str, list[tuple[int, float]]] = {}
@@ -152,5 +114,11 @@ class Report:
         return rows
 
 
-def _json_floats(values) -> list[float | None]:
-    return [None if math.isnan(v) else float(v) for v in values]
+def _null_where_nan(metrics: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it, in the same order."""
+    return {
+        name: _null_where_nan(value)
+        if isinstance(value, dict)
+        else (None if math.isnan(value) else float(value))
+        for name, value in metrics.items()
+    }

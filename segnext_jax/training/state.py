@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from segnext_jax.models.segnext import SegNeXt, Variables
+from segnext_jax.models.segnext import Variables
 
 
 class TrainState(struct.PyTreeNode):
@@ -30,7 +31,7 @@ class TrainState(struct.PyTreeNode):
 
 
 def init_state(
-    model: SegNeXt, tx: optax.GradientTransformation, key: jax.Array, *, ema: bool
+    model: nn.Module, tx: optax.GradientTransformation, key: jax.Array, *, ema: bool
 ) -> TrainState:
     """A run at step 0. Pure, so that it can be traced for shapes or born sharded."""
     # Sizes of the image do not show in the parameters; 64² is the least with 32 | size

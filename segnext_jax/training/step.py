@@ -7,19 +7,15 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from segnext_jax.models.segnext import SegNeXt
-from segnext_jax.ops.resize import resize_bilinear
-from segnext_jax.training.augment import augment
-from segnext_jax.training.losses import cross_entropy
 from segnext_jax.training.optimizer import all_finite
 from segnext_jax.training.state import TrainState
+from segnext_jax.training.task import Batch, Task
 
-Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
 def make_train_step(
-    model: SegNeXt,
+    task: Task,
     tx: optax.GradientTransformation,
     schedule: optax.Schedule,
     config: ConfigDict,
@@ -32,17 +28,16 @@ def make_train_step(
     """
     num_micro_batches = config.train.accumulate_steps
 
-    def loss_fn(params, batch_stats, image, label, key):
+    def loss_fn(params, batch_stats, image, target, key):
         drop_path, dropout, nmf = jax.random.split(key, 3)
-        logits, updated = model.apply(
+        logits, updated = task.model.apply(
             {"params": params, "batch_stats": batch_stats},
             image,
             train=True,
             rngs={"drop_path": drop_path, "dropout": dropout, "nmf": nmf},
             mutable=["batch_stats"],
         )
-        logits = resize_bilinear(logits, label.shape[1:])
-        total, weight = cross_entropy(logits, label, normalizer=config.loss.normalizer)
+        total, weight = task.loss(logits, target)
         return total, (weight, updated["batch_stats"])
 
     def accumulate(carry, micro_batch):
@@ -54,14 +49,14 @@ def make_train_step(
         sums = jax.tree.map(jnp.add, sums, (grads, total, weight))
         return (params, batch_stats, sums), None
 
-    def gradients(state, image, label, key):
+    def gradients(state, image, target, key):
         zeros = jax.tree.map(jnp.zeros_like, state.params)
         carry = (state.params, state.batch_stats, (zeros, jnp.zeros(()), jnp.zeros(())))
         keys = jax.random.split(key, num_micro_batches)
         if num_micro_batches == 1:
-            carry, _ = accumulate(carry, (image, label, keys[0]))
+            carry, _ = accumulate(carry, (image, target, keys[0]))
         else:
-            micro_batches = (*map(_split, (image, label)), keys)
+            micro_batches = (*map(_split, (image, target)), keys)
             carry, _ = jax.lax.scan(accumulate, carry, micro_batches)
         _, batch_stats, (grads, total, weight) = carry
         # A batch without a single label has weight 0, and nothing to learn from.
@@ -76,8 +71,8 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         augment_key, model_key = jax.random.split(key)
-        image, label = augment(batch, augment_key, config.augment)
-        grads, loss, batch_stats = gradients(state, image, label, model_key)
+        image, target = task.augment(batch, augment_key)
+        grads, loss, batch_stats = gradients(state, image, target, model_key)
 
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         updated = state.replace(

@@ -21,8 +21,9 @@ def plot_curves(path: str | os.PathLike[str], history: History) -> None:
 
     Args:
       path: PNG file to write; its folder must exist.
-      history: (step, value) pairs by tag: train/loss, train/lr, val/miou and
-        val/accuracy (fractions 0..1). Any may be missing; other tags are not drawn.
+      history: (step, value) pairs by tag: train/loss, train/lr, and of val/miou,
+        val/accuracy, val/top1 and val/top5 (fractions 0..1) those of the task. Any may
+        be missing; other tags are not drawn.
     """
     figure = Figure(figsize=(10, 3.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -65,6 +66,8 @@ def _plot_validation(axes: Axes, history: History) -> None:
     for tag, name, color in (
         ("val/miou", "mIoU", _GREEN),
         ("val/accuracy", "pixel accuracy", _BLUE),
+        ("val/top1", "top-1", _GREEN),
+        ("val/top5", "top-5", _BLUE),
     ):
         steps, score = _series(history, tag)
         if steps.size:

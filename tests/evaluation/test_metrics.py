@@ -1,11 +1,11 @@
-"""Counting pixels, and the scores that follow from the counts."""
+"""Counting pixels and images, and the scores that follow from the counts."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segnext_jax.evaluation.metrics import Confusion, count_pixels
+from segnext_jax.evaluation.metrics import Confusion, TopK, count_pixels, count_top_k
 
 
 @pytest.fixture
@@ -105,3 +105,53 @@ def test_host_counts_are_exact_beyond_32_bits():
         total = total.merge(one_call)
     assert total.counts.dtype == np.int64
     assert total.counts[0].tolist() == [5 * (2**31 - 1), 5]
+
+
+def test_top_k_equals_a_sort():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(200, 9)).astype(np.float32)
+    label = rng.integers(0, 9, 200)
+    mask = rng.random(200) < 0.7
+    place = np.argmax(np.argsort(-logits, axis=1) == label[:, None], axis=1)[mask]
+    counts = jax.jit(count_top_k)(logits, label, mask)
+    assert counts.dtype == jnp.int32
+    expected = [np.sum(place < 1), np.sum(place < 5), mask.sum()]
+    np.testing.assert_array_equal(counts, expected)
+    assert 0 < expected[0] < expected[1] < expected[2]
+
+
+def test_equal_logits_rank_by_class():
+    """As argmax does; a network that says nothing is right once in c images."""
+    logits = jnp.zeros((9, 9))
+    counts = count_top_k(logits, jnp.arange(9), jnp.ones(9, bool))
+    assert counts.tolist() == [1, 5, 9]
+    pred = jnp.argmax(jnp.array([[0.0, 1.0, 1.0]]), axis=1)
+    assert count_top_k(jnp.array([[0.0, 1.0, 1.0]]), pred, jnp.array([True]))[0] == 1
+
+
+def test_nan_is_never_right():
+    logits = jnp.full((9, 9), jnp.nan)
+    counts = count_top_k(logits, jnp.arange(9), jnp.ones(9, bool))
+    assert counts.tolist() == [0, 0, 9]
+    one = jnp.zeros((1, 9)).at[0, 8].set(jnp.nan).at[0, 3].set(1.0)
+    assert count_top_k(one, jnp.array([3]), jnp.array([True])).tolist() == [0, 1, 1]
+
+
+def test_padding_images_count_nowhere():
+    logits = jnp.eye(6)
+    counts = count_top_k(logits, jnp.arange(6), jnp.arange(6) < 2)
+    assert counts.tolist() == [2, 2, 2]
+
+
+def test_merged_images_are_exact_beyond_32_bits():
+    one_call = TopK.of(jnp.array([1, 2**31 - 2, 2**31 - 1], jnp.int32))
+    total = one_call.merge(one_call).merge(one_call)
+    assert total.counts.tolist() == [3, 3 * (2**31 - 2), 3 * (2**31 - 1)]
+    assert total.num_images == 3 * (2**31 - 1)
+
+
+def test_fractions_of_images():
+    scores = TopK.of(jnp.array([3, 6, 8], jnp.int32)).compute()
+    assert scores == {"top1": 3 / 8, "top5": 6 / 8}
+    nothing = TopK.of(jnp.zeros(3, jnp.int32)).compute()
+    assert np.isnan([nothing["top1"], nothing["top5"]]).all()

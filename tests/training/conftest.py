@@ -1,4 +1,4 @@
-"""A network of a few thousand weights and batches for it."""
+"""Networks of a few thousand weights and batches for them."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,21 @@ NUM_CLASSES = 5
 
 
 @pytest.fixture
-def config(monkeypatch):
-    """A whole config whose network compiles in seconds."""
+def config(make_config):
+    """Of the segmentation task."""
+    return make_config("segmentation")
+
+
+@pytest.fixture(scope="session")
+def make_config():
+    """Task → a whole config whose network compiles in seconds."""
     tiny = segnext.Variant((8, 16, 24, 32), (1, 1, 1, 1), 32, 4)
-    monkeypatch.setitem(segnext.VARIANTS, "tiny", tiny)
-    config = common.base()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(segnext.VARIANTS, "tiny", tiny)
+        yield lambda task: _shrink(common.base(task))
+
+
+def _shrink(config):
     config.model.variant = "tiny"
     config.model.dtype = "float32"
     config.model.depthwise = "xla"  # compiles several times faster
@@ -32,7 +42,7 @@ def config(monkeypatch):
 
 @pytest.fixture
 def make_batch():
-    """(seed, batch size, side) → a batch as the pipeline makes it."""
+    """(seed, batch size, side) → a batch as data/pipeline.py makes it."""
 
     def make(seed: int, batch_size: int, side: int = 64) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -42,6 +52,27 @@ def make_batch():
             "image": rng.integers(0, 256, (batch_size, side, side, 3), np.uint8),
             "label": label,
             "size": np.full((batch_size, 2), (side, side - 8), np.int32),
+            "unreadable": np.zeros(batch_size, np.int32),
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_images():
+    """(seed, batch size) → a batch as data/classification.py makes it.
+
+    The classes are colours: red, green, blue, white, black.
+    """
+    colours = 191 * np.array([*np.eye(3, dtype=int), [1, 1, 1], [0, 0, 0]])
+
+    def make(seed: int, batch_size: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        label = rng.integers(0, NUM_CLASSES, batch_size, np.int32)
+        noise = rng.integers(0, 64, (batch_size, 64, 64, 3))
+        return {
+            "image": (colours[label][:, None, None] + noise).astype(np.uint8),
+            "label": label,
             "unreadable": np.zeros(batch_size, np.int32),
         }
 

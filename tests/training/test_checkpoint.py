@@ -10,6 +10,7 @@ from segnext_jax.parallel.mesh import make_mesh, replicated
 from segnext_jax.training import checkpoint
 from segnext_jax.training.optimizer import make_optimizer, make_schedule
 from segnext_jax.training.state import init_state
+from segnext_jax.weights.description import Description
 
 CLASSES = ["road", "car", "sky", "pole", "tree"]
 PALETTE = [[i, 2 * i, 3 * i] for i in range(5)]
@@ -27,8 +28,10 @@ def init(config):
 
 def save(workdir, config, state, mious, keep=2):
     """Saves `state` once per entry of `mious`, at steps 1, 2, …"""
-    description = checkpoint.Description(config, CLASSES, PALETTE)
-    checkpointer = checkpoint.Checkpointer(str(workdir), description, keep=keep)
+    description = Description(config, CLASSES, PALETTE)
+    checkpointer = checkpoint.Checkpointer(
+        str(workdir), description, score="miou", keep=keep
+    )
     for step, miou in enumerate(mious, start=1):
         checkpointer.save(state.replace(step=state.step + step), miou)
     checkpointer.close()
@@ -47,8 +50,10 @@ def test_state_survives_bit_for_bit_on_other_devices(tmp_path, config, init):
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), state
     )
-    description = checkpoint.Description(config, CLASSES, PALETTE)
-    checkpointer = checkpoint.Checkpointer(str(tmp_path), description, keep=2)
+    description = Description(config, CLASSES, PALETTE)
+    checkpointer = checkpoint.Checkpointer(
+        str(tmp_path), description, score="miou", keep=2
+    )
     restored = checkpointer.restore_latest(abstract)
     checkpointer.close()
     assert int(restored.step) == 1
@@ -65,6 +70,13 @@ def test_last_and_best_are_kept(tmp_path, config, init):
     assert checkpoint.locate(str(tmp_path)).step == 2
     at_step = checkpoint.locate(str(tmp_path / "checkpoints" / "5"))
     assert (at_step.workdir, at_step.step) == (tmp_path, 5)
+
+
+def test_best_of_equals_is_the_last(tmp_path, config, init):
+    state = jax.jit(init())(jax.random.key(0))
+    save(tmp_path, config, state, [0.7, 0.7, 0.1, None, None])
+    assert saved_steps(tmp_path) == [2, 4, 5]
+    assert checkpoint.locate(str(tmp_path)).step == 2
 
 
 def test_newest_is_taken_where_none_is_scored(tmp_path, config, init):
@@ -87,7 +99,7 @@ def test_restored_variables_are_the_evaluated_ones(tmp_path, config, init, ema):
         state = state.replace(ema=jax.tree.map(lambda x: x + 1, state.ema))
     save(tmp_path, config, state, [0.5])
     mesh = make_mesh(jax.devices()[:2])
-    variables = checkpoint.restore_variables(checkpoint.locate(str(tmp_path)), mesh)
+    variables = checkpoint.restore_weights(checkpoint.locate(str(tmp_path)), mesh).best
     jax.tree.map(np.testing.assert_array_equal, variables, dict(state.eval_variables))
     assert variables["params"]["decoder"]["align"]["kernel"].sharding == replicated(
         mesh
@@ -103,14 +115,23 @@ def test_missing_checkpoints_are_named(tmp_path, config, init):
 
 
 def test_other_classes_are_refused(config):
-    description = checkpoint.Description(config, CLASSES, PALETTE)
+    description = Description(config, CLASSES, PALETTE)
     checkpoint.check_classes(description, CLASSES, "datasets/a")
     with pytest.raises(ValueError, match=r"has 5 classes .* datasets/b has 2 \(sky, x"):
         checkpoint.check_classes(description, ["sky", "x"], "datasets/b")
 
 
+def test_long_lists_of_classes_are_cut(config):
+    names = [f"n{i:08}" for i in range(1000)]
+    description = Description(config, names, [])
+    with pytest.raises(ValueError, match=r"n00000019, …\) but x has 5") as error:
+        checkpoint.check_classes(description, CLASSES, "x")
+    assert "n00000020" not in str(error.value)
+
+
 def test_changed_config_is_refused_with_a_list(tmp_path, config):
-    checkpoint.check_config(str(tmp_path), config)
+    checkpoint.check_config(str(tmp_path), config)  # a new run
+    checkpoint.write_config(str(tmp_path), config)
     checkpoint.check_config(str(tmp_path), config)  # the same again is a resume
     config.schedule.peak = 0.5
     config.data.root = "elsewhere"

@@ -9,7 +9,7 @@ from clu import metric_writers
 
 from segnext_jax.parallel.mesh import make_mesh
 from segnext_jax.training import loop
-from segnext_jax.training.checkpoint import describe, locate, restore_variables
+from segnext_jax.training.checkpoint import describe, locate, restore_weights
 
 CLASSES = ("road", "car", "sky", "pole", "tree")
 PALETTE = tuple((40 * i, 10, 200 - 40 * i) for i in range(5))
@@ -78,14 +78,15 @@ def run(config, data):
 
 def final_variables(workdir, step=6):
     location = locate(str(workdir / "checkpoints" / str(step)))
-    return restore_variables(location, make_mesh(jax.devices()[:1]))
+    return restore_weights(location, make_mesh(jax.devices()[:1])).best
 
 
 def test_run_writes_what_a_person_looks_at(tmp_path, run):
     result, writer = run(tmp_path)
     assert result == json.loads((tmp_path / "metrics.json").read_text())
     assert (result["step"], result["num_images"]) == (6, 3)
-    assert set(result["iou"]) == set(CLASSES)
+    assert list(result) == ["step", "miou", "accuracy", "iou", "num_images", "best"]
+    assert list(result["iou"]) == list(CLASSES)
     assert result["best"]["miou"] >= result["miou"]
     for name in ("curves.png", "predictions.png", "history.jsonl", "config.json"):
         assert (tmp_path / name).stat().st_size > 0, name
@@ -164,10 +165,11 @@ def test_run_stops_after_updates_that_are_not_finite(
     def nan_loss(logits, label, *, normalizer):
         return logits.sum() * run_loss, jax.numpy.ones(())
 
-    monkeypatch.setattr("segnext_jax.training.step.cross_entropy", nan_loss)
+    monkeypatch.setattr("segnext_jax.training.segmentation.cross_entropy", nan_loss)
     with pytest.raises(FloatingPointError, match=r"2 updates in a row.*schedule\.peak"):
         run(tmp_path)
-    variables = restore_variables(locate(str(tmp_path)), make_mesh(jax.devices()[:1]))
+    mesh = make_mesh(jax.devices()[:1])
+    variables = restore_weights(locate(str(tmp_path)), mesh).best
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(variables))
 
 
@@ -188,7 +190,9 @@ def test_changed_config_stops_before_training(tmp_path, run, config):
         ("train.accumulate_steps", 2, r"is 1, which 2 devices cannot share"),
         ("model.variant", "XL", r"config\.model\.variant is 'XL': use one of T, S"),
         ("schedule.warmup_steps", 6, r"warmup_steps is 6: it must be less than the 6"),
-        ("schedule.form", "cosine", r"schedule\.form is 'cosine'"),
+        ("schedule.form", "linear", r"schedule\.form is 'linear'"),
+        ("optimizer.decay", "norm", r"optimizer\.decay is 'norm': use one of all, no_"),
+        ("task", "detection", r"config\.task is 'detection': use \"segmentation\" or"),
         ("loss.normalizer", "none", r"loss\.normalizer is 'none'"),
         ("augment.distortion", "hue", r"augment\.distortion is 'hue': use one of"),
     ],

@@ -1,11 +1,11 @@
-"""Cross-entropy against its definition, and its sums over splits of a batch."""
+"""Cross-entropies against their definitions, and their sums over splits of a batch."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segnext_jax.training.losses import IGNORE_LABEL, cross_entropy
+from segnext_jax.training.losses import IGNORE_LABEL, cross_entropy, soft_cross_entropy
 
 NORMALIZERS = ["valid", "all"]
 
@@ -98,3 +98,40 @@ def test_bfloat16_logits_are_reduced_in_float32(batch):
 def test_unknown_normalizer_is_named(batch):
     with pytest.raises(ValueError, match=r"config\.loss\.normalizer is 'mean'"):
         cross_entropy(*batch, normalizer="mean")
+
+
+@pytest.fixture
+def soft_batch():
+    """logits [4 6] and probabilities [4 6]."""
+    rng = np.random.default_rng(0)
+    target = rng.dirichlet(np.ones(6), 4)
+    return jnp.asarray(rng.normal(size=(4, 6)), jnp.float32), jnp.asarray(
+        target, jnp.float32
+    )
+
+
+def test_soft_loss_equals_the_definition(soft_batch):
+    logits, target = (np.asarray(a, np.float64) for a in soft_batch)
+    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    total, weight = soft_cross_entropy(*soft_batch)
+    expected = -np.mean(np.sum(target * np.log(probs), axis=-1))
+    np.testing.assert_allclose(total / weight, expected, rtol=1e-6)
+
+
+def test_soft_loss_of_a_certain_label_is_that_of_the_label(soft_batch):
+    logits, _ = soft_batch
+    label = jnp.array([0, 3, 5, 3])
+    actual = soft_cross_entropy(logits, jax.nn.one_hot(label, 6))
+    # As one image of four pixels.
+    expected = cross_entropy(
+        logits[None, :, None], label[None, :, None], normalizer="all"
+    )
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_soft_sums_over_a_split_give_the_whole(soft_batch):
+    logits, target = soft_batch
+    parts = [soft_cross_entropy(logits[i::2], target[i::2]) for i in range(2)]
+    total, weight = (sum(terms) for terms in zip(*parts, strict=True))
+    whole, _ = soft_cross_entropy(logits, target)
+    np.testing.assert_allclose(total / weight, whole, rtol=1e-6)

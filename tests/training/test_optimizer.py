@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from configs import common
+from segnext_jax.models.classifier import make_classifier
 from segnext_jax.models.segnext import make_model
 from segnext_jax.training.optimizer import (
     all_finite,
@@ -21,6 +22,7 @@ from segnext_jax.training.optimizer import (
 NUM_STEPS = 160_000
 WARMUP = 1500
 PEAK = 6e-5
+END = 1e-6
 STEPS = [0, 1, 750, 1499, 1500, 1501, 80_000, 159_999, 160_000]
 
 
@@ -39,6 +41,13 @@ def paddle(step):
     return PEAK * (1 - (step - WARMUP) / (NUM_STEPS - WARMUP))
 
 
+def cosine(step):
+    """timm: CosineLRScheduler(160 000, lr_min=END, 1500, 1e-6), warmup_prefix=False."""
+    if step < WARMUP:
+        return 1e-6 + (PEAK - 1e-6) * step / WARMUP
+    return END + (PEAK - END) * 0.5 * (1 + np.cos(np.pi * step / NUM_STEPS))
+
+
 def schedule_config(**changes):
     config = common.base().schedule
     config.update(changes)
@@ -46,9 +55,11 @@ def schedule_config(**changes):
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("formula", [official, paddle])
+@pytest.mark.parametrize("formula", [official, paddle, cosine])
 def test_schedule_equals_the_published_formula(formula, step):
-    schedule = make_schedule(schedule_config(form=formula.__name__), NUM_STEPS)
+    end = END if formula is cosine else 0.0
+    config = schedule_config(form=formula.__name__, end=end)
+    schedule = make_schedule(config, NUM_STEPS)
     for now in (step, jnp.asarray(step, jnp.int32)):
         # To float32's rounding of the peak.
         np.testing.assert_allclose(
@@ -73,6 +84,30 @@ def test_schedule_without_warmup_is_the_decay(form):
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [
+        (0, 1.0e-6),
+        (1, 2.008e-4),
+        (5, 9.99316e-4),
+        (75, 8.53700e-4),
+        (150, 5.005e-4),
+        (300, 1.0e-6),
+        (301, 1.0e-6),
+    ],
+)
+def test_learning_rates_of_the_imagenet_recipe(epoch, expected):
+    config = common.base("classification")
+    schedule = make_schedule(config.schedule, config.train.num_train_steps)
+    np.testing.assert_allclose(schedule(1251 * epoch), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["official", "paddle", "cosine"])
+def test_schedule_stays_at_its_end(form):
+    schedule = make_schedule(schedule_config(form=form, end=END, warmup_steps=2), 10)
+    np.testing.assert_allclose([schedule(10), schedule(12)], END, rtol=1e-6)
+
+
 @pytest.mark.parametrize("warmup", [-1, 100, 101])
 def test_warmup_must_be_shorter_than_the_run(warmup):
     with pytest.raises(
@@ -82,8 +117,8 @@ def test_warmup_must_be_shorter_than_the_run(warmup):
 
 
 def test_unknown_form_is_named():
-    with pytest.raises(ValueError, match=r"config\.schedule\.form is 'cosine'"):
-        make_schedule(schedule_config(form="cosine"), NUM_STEPS)
+    with pytest.raises(ValueError, match=r"config\.schedule\.form is 'linear'"):
+        make_schedule(schedule_config(form="linear"), NUM_STEPS)
 
 
 def test_groups_of_segnext_t_have_the_published_sizes():
@@ -144,9 +179,9 @@ def pytorch_adamw(param, grads, learning_rates, weight_decay):
 
 
 @pytest.mark.parametrize(
-    ("head_multiplier", "decay_norm"), [(10.0, False), (1.0, True)]
+    ("head_multiplier", "decay"), [(10.0, "no_norm"), (1.0, "all")]
 )
-def test_updates_equal_pytorchs(head_multiplier, decay_norm):
+def test_updates_equal_pytorchs(head_multiplier, decay):
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda _: rng.uniform(0.5, 1.5, 4), PARAMS)
     grads = [jax.tree.map(lambda _: rng.normal(size=4), PARAMS) for _ in range(5)]
@@ -154,7 +189,7 @@ def test_updates_equal_pytorchs(head_multiplier, decay_norm):
 
     config = common.base().optimizer
     config.weight_decay = 0.1
-    config.head_multiplier, config.decay_norm = head_multiplier, decay_norm
+    config.head_multiplier, config.decay = head_multiplier, decay
     tx = make_optimizer(config, lambda step: jnp.asarray(learning_rates)[step])
     actual = float32(params)
     opt_state = tx.init(actual)
@@ -167,7 +202,7 @@ def test_updates_equal_pytorchs(head_multiplier, decay_norm):
             param,
             grads,
             learning_rates * (head_multiplier if group == "head" else 1),
-            0 if group == "norm" and not decay_norm else 0.1,
+            0 if group == "norm" and decay == "no_norm" else 0.1,
         )
 
     # Optax takes 1 − 0.999ᵗ in float32: 3e-5 of an update, of which the head's largest
@@ -177,6 +212,49 @@ def test_updates_equal_pytorchs(head_multiplier, decay_norm):
         actual,
         jax.tree.map(expected, GROUPS, params, *grads),
     )
+
+
+@pytest.mark.parametrize("decay", ["all", "no_norm", "matrices"])
+def test_decay_alone_shrinks_what_its_rule_names(decay):
+    model = make_classifier(common.base("classification").model, num_classes=10)
+    shapes = jax.eval_shape(
+        partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )["params"]
+    params = jax.tree.map(lambda p: jnp.ones(p.shape), shapes)
+    config = common.base("classification").optimizer
+    config.decay = decay
+    tx = make_optimizer(config, lambda _: 1.0)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates = tx.update(zeros, tx.init(params), params)[0]
+
+    def check(path, update):
+        names = [entry.key for entry in path]
+        is_decayed = {
+            "all": True,
+            "no_norm": "norm" not in names[-2] or "stem" in names,
+            "matrices": names[-1] == "kernel",  # the rest are scales and biases
+        }[decay]
+        np.testing.assert_allclose(update, -0.05 if is_decayed else 0, err_msg=names)
+
+    jax.tree_util.tree_map_with_path(check, updates)
+
+
+def test_no_rate_of_the_classifier_is_that_of_a_decoder():
+    """Its linear layer is called head, but is not the group of that name."""
+    params = {"backbone": PARAMS["backbone"], "head": {"kernel": 1, "bias": 2}}
+    assert groups(params) == {
+        "backbone": GROUPS["backbone"],
+        "head": {"kernel": "other", "bias": "other"},
+    }
+
+
+def test_unknown_rule_of_decay_is_named():
+    config = common.base().optimizer
+    config.decay = "norm"
+    with pytest.raises(
+        ValueError, match=r"config\.optimizer\.decay is 'norm': use one"
+    ):
+        make_optimizer(config, lambda _: 1e-3)
 
 
 def float32(tree):

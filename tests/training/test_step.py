@@ -6,22 +6,25 @@ import numpy as np
 import optax
 import pytest
 
-from segnext_jax.models.segnext import make_model
 from segnext_jax.ops import nmf
 from segnext_jax.parallel.mesh import batch_sharded, make_mesh, replicated, to_global
 from segnext_jax.training.optimizer import make_optimizer, make_schedule
 from segnext_jax.training.state import init_state
 from segnext_jax.training.step import make_train_step
+from segnext_jax.training.task import make_task
+
+CLASSES = "abcde"
+PALETTE = [[0, 0, 0]] * 5
 
 
-def make_run(config, num_classes=5):
+def make_run(config):
     """(state at step 0, the step to jit)."""
-    model = make_model(config.model, num_classes)
+    task = make_task(config, CLASSES, PALETTE)
     schedule = make_schedule(config.schedule, config.train.num_train_steps)
     tx = make_optimizer(config.optimizer, schedule)
     ema = config.train.ema_decay > 0
-    state = jax.jit(partial(init_state, model, tx, ema=ema))(jax.random.key(0))
-    return state, make_train_step(model, tx, schedule, config)
+    state = jax.jit(partial(init_state, task.model, tx, ema=ema))(jax.random.key(0))
+    return state, make_train_step(task, tx, schedule, config)
 
 
 def first_gradients(state):
@@ -49,7 +52,18 @@ def test_eight_devices_equal_one(config, make_batch):
     """SegNeXt-T whole, with its augmentation, drop path and dropout."""
     config.model.variant = "T"
     config.model.depthwise = "shift"
-    batch = make_batch(0, 8, side=128)
+    assert_eight_devices_equal_one(config, make_batch(0, 8, side=128))
+
+
+def test_eight_devices_equal_one_to_classify(make_config, make_images):
+    """Every image is mixed with that of another device."""
+    config = make_config("classification")
+    config.augment.erase_probability = 1.0
+    assert_eight_devices_equal_one(config, make_images(0, 8))
+
+
+def assert_eight_devices_equal_one(config, batch):
+    """In loss, gradients and statistics of the first step."""
     state, step = make_run(config)
     results = []
     for devices in (jax.devices()[:1], jax.devices()[:8]):

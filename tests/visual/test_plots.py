@@ -41,6 +41,14 @@ def test_every_curve_is_drawn_in_its_panel(tmp_path):
     assert _pixels(path, "miou")[1] > 300 and _pixels(path, "miou")[0] == 0
 
 
+def test_scores_of_classification_are_drawn(tmp_path):
+    path = tmp_path / "curves.png"
+    points = {"val/top1": [(1, 0.1), (2, 0.6)], "val/top5": [(1, 0.3), (2, 0.9)]}
+    plot_curves(path, points)
+    assert _pixels(path, "miou")[1] > 300  # green, as the other task's score
+    assert _pixels(path, "loss")[1] > 300
+
+
 def test_a_single_point_is_visible_before_any_validation(tmp_path):
     path = tmp_path / "curves.png"
     plot_curves(path, {"train/loss": [(1, 2.9)], "train/lr": [(1, 1e-5)]})

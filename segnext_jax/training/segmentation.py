@@ -1,0 +1,92 @@
+"""Segmentation as a task: every pixel has a class, scored by the mean IoU."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from segnext_jax.evaluation.evaluator import (
+    SegmentationEvaluation,
+    SegmentationEvaluator,
+)
+from segnext_jax.models.segnext import make_model
+from segnext_jax.ops.resize import resize_bilinear
+from segnext_jax.training.augment import augment
+from segnext_jax.training.losses import cross_entropy
+from segnext_jax.visual.overlay import panel, save_predictions
+from segnext_jax.visual.tables import per_class_table
+
+_NUM_EXAMPLES = 4  # images shown at every evaluation
+
+
+class Segmentation:
+    """SegNeXt on labelled pixels. Implements `task.Task`."""
+
+    score = "miou"
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+    ):
+        self.model = make_model(config.model, len(classes))
+        self._config = config
+        self._classes = list(classes)
+        self._palette = palette
+
+    def augment(self, batch: dict[str, jax.Array], key: jax.Array):
+        config = self._config
+        return augment(batch, key, config.augment)
+
+    def loss(self, logits: jax.Array, target: jax.Array):
+        config = self._config
+        logits = resize_bilinear(logits, target.shape[1:])
+        return cross_entropy(logits, target, normalizer=config.loss.normalizer)
+
+    def make_evaluator(self, mesh: Mesh) -> partial[SegmentationEvaluation]:
+        evaluator = SegmentationEvaluator(self.model, len(self._classes), mesh)
+        return partial(evaluator, num_examples=_NUM_EXAMPLES)
+
+    def metrics(self, evaluation: SegmentationEvaluation) -> dict[str, Any]:
+        scores = evaluation.confusion.compute()
+        return {
+            "miou": scores["miou"],
+            "accuracy": scores["accuracy"],
+            "iou": dict(zip(self._classes, scores["iou"], strict=True)),
+        }
+
+    def summary(self, evaluation: SegmentationEvaluation) -> str:
+        scores = evaluation.confusion.compute()
+        return (
+            f"mIoU {100 * scores['miou']:.2f} %, pixel accuracy "
+            f"{100 * scores['accuracy']:.2f} % on {evaluation.num_images} images"
+        )
+
+    def details(self, evaluation: SegmentationEvaluation) -> str:
+        scores = evaluation.confusion.compute()
+        table = per_class_table(
+            self._classes, scores["iou"], scores["class_accuracy"], scores["share"]
+        )
+        return f"{table}\n{self.summary(evaluation)}"
+
+    def panels(self, evaluation: SegmentationEvaluation) -> list[np.ndarray]:
+        return [
+            panel(example.image, example.label, example.pred, self._palette)
+            for example in evaluation.examples
+        ]
+
+    def save_files(
+        self, folder: epath.Path, evaluation: SegmentationEvaluation
+    ) -> None:
+        save_predictions(
+            folder / "predictions.png",
+            self.panels(evaluation),
+            self._classes,
+            self._palette,
+        )

@@ -1,0 +1,241 @@
+"""Compares every variant, at full size, with the peers. The test suite has small ones.
+
+In an environment that has requirements.txt and benchmarks/requirements-torch.txt, with
+the Python of another that has benchmarks/requirements-paddle.txt:
+
+    PYTHONPATH=.:tests/models python -m tools.compare_peers --paddle PADDLE/bin/python
+
+Weights, BatchNorm statistics, images and NMF bases are random, the same on both sides,
+float32. Each peer saves its own file, which is read, and written again, here; the peer
+must load that strictly. Prints a table; exits with 1 if anything differs by more than
+1e-4 of the peer's largest magnitude (outputs) or 1e-3 (loss, gradients, ten steps).
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import golden_fill
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+from benchmarks import torch_peer
+from configs import common
+from segnext_jax.models.segnext import VARIANTS, SegNeXt, make_model
+from segnext_jax.ops import nmf
+from segnext_jax.ops.resize import resize_bilinear
+from segnext_jax.training.losses import cross_entropy
+from segnext_jax.training.optimizer import make_optimizer, make_schedule
+from segnext_jax.weights import convert, files
+from segnext_jax.weights.description import Description
+from segnext_jax.weights.naming import MMSEG, PADDLESEG
+from tools.golden import from_torch
+
+SIZES = ((128, 192), (250, 333))
+OUTPUT_BOUND = 1e-4
+TRAIN_BOUND = 1e-3
+
+Outputs = dict[str, np.ndarray]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS])
+    parser.add_argument("--paddle", help="Python of the environment with PaddleSeg")
+    parser.add_argument(
+        "--train", nargs="*", choices=VARIANTS, default=["T"], help="variants to train"
+    )
+    args = parser.parse_args()
+    worst = {OUTPUT_BOUND: 0.0, TRAIN_BOUND: 0.0}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(nmf, "draw_bases", draw_bases),
+    ):
+        for variant in args.variants:
+            compare = [partial(compare_torch, variant, Path(folder))]
+            if args.paddle:
+                compare.append(
+                    partial(compare_paddle, variant, Path(folder), args.paddle)
+                )
+            for each in compare:
+                for line, error in each():
+                    worst[OUTPUT_BOUND] = max(worst[OUTPUT_BOUND], error)
+                    print(f"{variant}  {line}  {error:.1e}", flush=True)
+        for variant in args.train:
+            for line, error in compare_training(variant):
+                worst[TRAIN_BOUND] = max(worst[TRAIN_BOUND], error)
+                print(f"{variant}  {line}  {error:.1e}", flush=True)
+    for bound, error in worst.items():
+        print(f"largest difference {error:.1e}, allowed {bound:.0e}")
+    sys.exit(any(error > bound for bound, error in worst.items()))
+
+
+def compare_torch(variant: str, folder: Path) -> Iterator[tuple[str, float]]:
+    """mmsegmentation's model with the authors' decoder and rank."""
+    model, shapes = jax_model(variant, "official")
+    peer = torch_model(variant)
+    path = folder / f"{variant}.pth"
+    torch.save({"meta": {}, "state_dict": peer.state_dict()}, path)
+    weights = files.read(str(path), shapes)
+    _check_round_trip(weights, peer, folder / f"{variant}_again.pth")
+    for size in SIZES:
+        yield from differences(
+            f"mmsegmentation {size}",
+            jax_outputs(model, weights.variables, size),
+            from_torch.forward(peer, size),
+        )
+
+
+def compare_paddle(
+    variant: str, folder: Path, python: str
+) -> Iterator[tuple[str, float]]:
+    """PaddleSeg's model with its decoder."""
+    model, shapes = jax_model(variant, "paddle")
+
+    def run(call: str) -> None:
+        code = f"from tools.golden import from_paddle as peer; peer.{call}"
+        subprocess.run([python, "-W", "ignore", "-c", code], check=True)
+
+    path, again = folder / f"{variant}.pdparams", folder / f"{variant}_again.pdparams"
+    run(f"export({variant!r}, {str(path)!r}, {SIZES})")
+    weights = files.read(str(path), shapes)
+    files.write(str(again), weights, PADDLESEG, DESCRIPTION)
+    run(f"check_equal({variant!r}, {str(path)!r}, {str(again)!r})")
+    with np.load(path.with_suffix(".npz")) as outputs:
+        for size in SIZES:
+            case = "{}x{}/".format(*size)
+            yield from differences(
+                f"PaddleSeg      {size}",
+                jax_outputs(model, weights.variables, size),
+                {n.removeprefix(case): outputs[n] for n in outputs if case in n},
+            )
+
+
+def compare_training(variant: str) -> Iterator[tuple[str, float]]:
+    """Loss, every gradient and ten steps with the authors' groups and schedule."""
+    model, shapes = jax_model(variant, "official")
+    peer = torch_model(variant).train()
+    tensors = {n: x.numpy() for n, x in peer.state_dict().items()}
+    variables = convert.adopt(tensors, shapes, MMSEG, origin="the peer").variables
+    size = SIZES[0]
+    image, label = golden_fill.image(2, *size), golden_fill.label(2, *size)
+    loss_and_grads = jax.jit(
+        jax.value_and_grad(partial(jax_loss, model, image, label), has_aux=True)
+    )
+
+    (loss, _), grads = loss_and_grads(variables["params"], variables["batch_stats"])
+    expected = torch_peer.loss_fn(
+        peer,
+        torch.from_numpy(image).permute(0, 3, 1, 2),
+        torch.from_numpy(label).long(),
+    )
+    expected.backward()
+    yield "loss", abs(float(loss) / expected.item() - 1)
+    ours = convert.export({"params": grads, "batch_stats": {}}, MMSEG)
+    theirs = {n: p.grad.numpy() for n, p in peer.named_parameters()}
+    errors = {
+        n: np.abs(ours[n] - g).max() / np.abs(_yardstick(n, theirs)).max()
+        for n, g in theirs.items()
+    }
+    worst = max(errors, key=lambda name: errors[name])
+    yield f"gradients of {len(errors)} tensors, worst of {worst}", errors[worst]
+
+    config = common.cityscapes(variant, "official")
+    config.schedule.peak = from_torch.PEAK / 10
+    config.schedule.warmup_steps = from_torch.WARMUP_STEPS
+    schedule = make_schedule(config.schedule, from_torch.NUM_STEPS)
+    tx = make_optimizer(config.optimizer, schedule)
+    update = jax.jit(tx.update)
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    opt_state = tx.init(params)
+    losses, _ = from_torch.steps(torch_model(variant), size, from_torch.PEAK / 10)
+    for step, expected_loss in enumerate(losses):
+        (loss, batch_stats), grads = loss_and_grads(params, batch_stats)
+        updates, opt_state = update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        yield f"loss of step {step}", abs(float(loss) / expected_loss - 1)
+
+
+DESCRIPTION = Description(common.base(), ["road"], [[0, 0, 0]])
+
+
+def _yardstick(name: str, grads: Outputs) -> np.ndarray:
+    """What an error in this gradient is measured by: the gradient itself."""
+    if name.endswith(("proj.bias", "proj.0.bias", "proj.3.bias")):
+        # Before a BatchNorm: 0, up to rounding of what the kernel's is summed from.
+        return grads[name.removesuffix("bias") + "weight"]
+    return grads[name]
+
+
+def _check_round_trip(weights: files.Weights, peer: torch.nn.Module, path: Path):
+    """The file written again holds the peer's tensors, and the peer loads it."""
+    files.write(str(path), weights, MMSEG, DESCRIPTION)
+    again = torch.load(path, weights_only=True)["state_dict"]
+    peer.load_state_dict(again, strict=True)
+
+
+def jax_model(variant: str, decoder: str) -> tuple[SegNeXt, convert.Shapes]:
+    config = common.base().model
+    config.variant, config.decoder = variant, decoder
+    config.dtype = "float32"
+    config.drop_path_rate = config.dropout_rate = 0.0
+    model = make_model(config, golden_fill.NUM_CLASSES)
+    return model, convert.shapes(model)
+
+
+def torch_model(variant: str) -> torch.nn.Module:
+    return from_torch.filled_model(
+        torch_peer.VARIANTS[variant], VARIANTS[variant].nmf_rank
+    )
+
+
+def jax_outputs(model: SegNeXt, variables: Any, size: tuple[int, int]) -> Outputs:
+    @jax.jit
+    def forward(variables, image):
+        def both(model, image):
+            return model.backbone(image, train=False), model(image, train=False)
+
+        return model.apply(variables, image, method=both)
+
+    stages, logits = forward(variables, golden_fill.image(1, *size))
+    outputs = {f"stage{i}": np.asarray(x) for i, x in enumerate(stages, 1)}
+    return outputs | {"logits": np.asarray(logits)}
+
+
+def jax_loss(model: SegNeXt, image, label, params, batch_stats):
+    logits, updated = model.apply(
+        {"params": params, "batch_stats": batch_stats},
+        image,
+        train=True,
+        rngs={"nmf": jax.random.key(0)},
+        mutable=["batch_stats"],
+    )
+    logits = resize_bilinear(logits, label.shape[1:])
+    total, weight = cross_entropy(logits, label.astype(int), normalizer="valid")
+    return total / weight, updated["batch_stats"]
+
+
+def draw_bases(key: jax.Array, d: int, rank: int) -> jax.Array:
+    bases = golden_fill.fill(golden_fill.BASES, (d, rank))
+    return jnp.asarray(bases / np.linalg.norm(bases, axis=0))
+
+
+def differences(
+    case: str, actual: Outputs, expected: Outputs
+) -> Iterator[tuple[str, float]]:
+    """Largest difference of each output, in units of the peer's largest magnitude."""
+    for name, x in expected.items():
+        yield f"{case} {name}", float(np.abs(actual[name] - x).max() / np.abs(x).max())
+
+
+if __name__ == "__main__":
+    main()
