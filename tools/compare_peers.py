@@ -6,9 +6,10 @@ the Python of another that has benchmarks/requirements-paddle.txt:
     PYTHONPATH=.:tests/models python -m tools.compare_peers --paddle PADDLE/bin/python
 
 Weights, BatchNorm statistics, images and NMF bases are random, the same on both sides,
-float32. Each peer saves its own file, which is read, and written again, here; the peer
-must load that strictly. Prints a table; exits with 1 if anything differs by more than
-1e-4 of the peer's largest magnitude (outputs) or 1e-3 (loss, gradients, ten steps).
+float32. Each peer saves its own file, which is read here and written again; that must
+hold the same bits, and the peer must load it strictly. Prints a table; exits with 1 if
+anything differs by more than 1e-4 of the peer's largest magnitude (outputs) or 1e-3
+(loss, gradients, ten steps).
 """
 
 import argparse
@@ -30,6 +31,7 @@ import torch
 
 from benchmarks import torch_peer
 from configs import common
+from segnext_jax.models.classifier import make_classifier
 from segnext_jax.models.segnext import VARIANTS, SegNeXt, make_model
 from segnext_jax.ops import nmf
 from segnext_jax.ops.resize import resize_bilinear
@@ -37,7 +39,7 @@ from segnext_jax.training.losses import cross_entropy
 from segnext_jax.training.optimizer import make_optimizer, make_schedule
 from segnext_jax.weights import convert, files
 from segnext_jax.weights.description import Description
-from segnext_jax.weights.naming import MMSEG, PADDLESEG
+from segnext_jax.weights.naming import MMSEG, OFFICIAL, PADDLESEG, Naming
 from tools.golden import from_torch
 
 SIZES = ((128, 192), (250, 333))
@@ -83,10 +85,24 @@ def compare_torch(variant: str, folder: Path) -> Iterator[tuple[str, float]]:
     """mmsegmentation's model with the authors' decoder and rank."""
     model, shapes = jax_model(variant, "official")
     peer = torch_model(variant)
-    path = folder / f"{variant}.pth"
-    torch.save({"meta": {}, "state_dict": peer.state_dict()}, path)
-    weights = files.read(str(path), shapes)
-    _check_round_trip(weights, peer, folder / f"{variant}_again.pth")
+    state = peer.state_dict()
+    official = {
+        n.replace("mlp.dwconv.", "mlp.dwconv.dwconv."): x for n, x in state.items()
+    }
+    imagenet = {
+        n.removeprefix("backbone."): x
+        for n, x in official.items()
+        if n.startswith("backbone.")
+    }
+    imagenet["head.weight"] = torch.rand(1000, VARIANTS[variant].embed_dims[-1])
+    imagenet["head.bias"] = torch.rand(1000)
+    config = common.base("classification").model
+    config.variant = variant
+    classifier = make_classifier(config, 1000)
+    weights = round_trip(state, shapes, MMSEG, folder)
+    peer.load_state_dict(torch.load(folder / "again.pth")["state_dict"], strict=True)
+    round_trip(official, shapes, OFFICIAL, folder)
+    round_trip(imagenet, convert.shapes(classifier), OFFICIAL, folder)
     for size in SIZES:
         yield from differences(
             f"mmsegmentation {size}",
@@ -176,11 +192,20 @@ def _yardstick(name: str, grads: Outputs) -> np.ndarray:
     return grads[name]
 
 
-def _check_round_trip(weights: files.Weights, peer: torch.nn.Module, path: Path):
-    """The file written again holds the peer's tensors, and the peer loads it."""
-    files.write(str(path), weights, MMSEG, DESCRIPTION)
-    again = torch.load(path, weights_only=True)["state_dict"]
-    peer.load_state_dict(again, strict=True)
+def round_trip(
+    state: dict[str, torch.Tensor], shapes: convert.Shapes, naming: Naming, folder: Path
+) -> files.Weights:
+    """Reads a state dict from a file and writes `again.pth`, the same bit for bit."""
+    path, again = folder / "peer.pth", folder / "again.pth"
+    again.unlink(missing_ok=True)
+    torch.save({"meta": {}, "state_dict": state}, path)
+    weights = files.read(str(path), shapes)
+    files.write(str(again), weights, naming, DESCRIPTION)
+    written = torch.load(again, weights_only=True)["state_dict"]
+    assert written.keys() == state.keys()
+    for name, x in state.items():
+        assert written[name].dtype == x.dtype and torch.equal(written[name], x), name
+    return weights
 
 
 def jax_model(variant: str, decoder: str) -> tuple[SegNeXt, convert.Shapes]:

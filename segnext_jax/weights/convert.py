@@ -171,13 +171,18 @@ def describe(tensors: Tensors, naming: Naming) -> str:
         )
     )
     channels = shape("decoder/squeeze_norm/scale")
-    classes = shape("decoder/classifier/bias") or shape("head/bias")
+    classes = shape("decoder/classifier/bias")
+    if naming.prefixes("head"):  # PaddleSeg has none
+        classes = classes or shape("head/bias")
     parts = [
         backbone,
         f"a decoder of {channels[0]} channels" if channels else "no decoder",
         f"{classes[0]} classes" if classes else "no classifier",
     ]
-    return f"It has {naming.label} names and holds {', '.join(parts)}."
+    return (
+        f"It has {naming.label} names and holds {', '.join(parts)}: choose a config "
+        "with these values, or get another file."
+    )
 
 
 def is_bare(names: Iterable[str]) -> bool:

@@ -26,8 +26,8 @@ _MMSEG = {
     "decoder/align": "decode_head.align.conv",
     "decoder/align_norm": "decode_head.align.gn",
     "decoder/classifier": "decode_head.conv_seg",
-    "head": "head",
 }
+_IMAGENET_HEAD = {"head": "head"}  # PaddleSeg has none
 # The same below backbone/stage{s}_block{b}, there backbone.block{s}.{b}.
 _MMSEG_BLOCK = {
     "norm1": "norm1",
@@ -178,14 +178,14 @@ class _Native(Naming):
 NATIVE = _Native("native", {}, {}, layer_scale_shape=(), counter=None)
 OFFICIAL = Naming(
     "official",
-    _join(_MMSEG, _MMSEG_BLOCK | _OFFICIAL_BLOCK),
+    _join(_MMSEG | _IMAGENET_HEAD, _MMSEG_BLOCK | _OFFICIAL_BLOCK),
     _TORCH_LEAVES,
     layer_scale_shape=(),
     counter="num_batches_tracked",
 )
 MMSEG = Naming(
     "mmseg",
-    _join(_MMSEG, _MMSEG_BLOCK),
+    _join(_MMSEG | _IMAGENET_HEAD, _MMSEG_BLOCK),
     _TORCH_LEAVES,
     layer_scale_shape=(),
     counter="num_batches_tracked",

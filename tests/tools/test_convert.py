@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from configs import common
+from segnext_jax.models.classifier import make_classifier
 from segnext_jax.models.segnext import make_model
 from segnext_jax.parallel.mesh import make_mesh
 from segnext_jax.training import checkpoint
@@ -78,6 +79,22 @@ def test_pth_comes_back_through_everything(naming, tmp_path):
     assert again.keys() == state.keys()
     for name, x in state.items():
         assert torch.equal(again[name], x) and again[name].dtype == x.dtype, name
+
+
+def test_imagenet_weights_become_a_classifier_and_come_back(tmp_path):
+    torch = pytest.importorskip("torch")
+    config = common.base("classification")
+    shapes = convert.shapes(make_classifier(config.model, 1000))
+    names = convert.foreign_shapes(shapes, OFFICIAL, bare=True)
+    state = {n: torch.tensor(golden_fill.fill(n, s)) for n, s in names.items()}
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
+    a, run, b = (str(tmp_path / name) for name in ("a.pth", "run", "b.pth"))
+    convert_weights(a, run, config, None)
+    assert checkpoint.describe(checkpoint.locate(run)).classes[0] == "n01440764"
+    convert_weights(run, b, None, "official")
+    again = torch.load(b, weights_only=True)["state_dict"]
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[name], x) for name, x in state.items())
 
 
 def test_checkpoint_describes_itself(config, paddle_file, tmp_path):

@@ -46,7 +46,8 @@ def test_names_the_variant_that_a_file_holds(tiny_shapes):
         convert.adopt(small, tiny_shapes, PADDLESEG, origin="w.pdparams")
     assert str(error.value).splitlines()[-1] == (
         "It has paddleseg names and holds the backbone of model.variant 'S', a decoder "
-        "of 256 channels, 7 classes."
+        "of 256 channels, 7 classes: choose a config with these values, or get another "
+        "file."
     )
 
 

@@ -85,6 +85,12 @@ def test_there_and_back_is_the_identity(naming, tiny_shapes):
         np.testing.assert_array_equal(again[path], x, err_msg=path)
 
 
+def test_paddleseg_has_no_imagenet_head():
+    assert PADDLESEG.prefixes("head") == ()
+    with pytest.raises(ValueError, match="paddleseg has no counterpart of head"):
+        PADDLESEG.name("head/kernel")
+
+
 def test_names_of_nobody_are_shown():
     with pytest.raises(ValueError, match=r"w.pth holds no MSCAN.*conv1.weight, fc"):
         detect(["conv1.weight", "fc.bias"], "w.pth")
