@@ -2,8 +2,8 @@
 
     python train.py --config configs/camvid.py --config.data.root=PATH
 
-The folder has images/{train,val}/*.jpg and labels/{train,val}/*.png. PyTorch
-(mmsegmentation's model, this recipe) reaches 42.3 % and 39.2 % mIoU with seeds 0, 1.
+The folder has images/{train,val}/*.jpg and labels/{train,val}/*.png. Seeds 0 and 1
+reach 39.6 % and 39.4 % mIoU; PyTorch (mmsegmentation's model) 42.3 % and 39.2 %.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +18,6 @@ def get_config() -> ConfigDict:
     config.data.root = "datasets/camvid"
     config.data.classes = "camvid"
     config.data.crop_size = (352, 480)
-    config.data.max_class_ratio = 1.0
     config.augment.distortion = "none"
     config.optimizer.head_multiplier = 1.0
     config.optimizer.decay = "all"

@@ -20,11 +20,12 @@ def uniform(name: str, shape: tuple[int, ...], low: float, high: float) -> np.nd
     return (low + (high - low) * draws).astype(np.float32)
 
 
-def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def fill(name: str, shape: tuple[int, ...], layer_scale: float = 0.5) -> np.ndarray:
     """Value of one variable, float32, by the peer's name in its layout ([o i h w]).
 
     Scaled so that activations stay near 1. Layer scales are 0.1-0.5, not the initial
-    0.01, so that an error inside a block shows in the output. `BASES` [d r] is in
+    0.01, so that an error inside a block shows in the output; dozens of blocks would
+    overflow and need a smaller `layer_scale`, the upper end. `BASES` [d r] is in
     [0, 1) and not normalised, as `torch.rand` gives it; mmseg then divides by the L2
     norm over d. Every example of a batch uses the same bases.
     """
@@ -35,7 +36,7 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
     if name.endswith(("running_mean", "._mean")):
         return uniform(name, shape, -0.2, 0.2)
     if "layer_scale" in name:
-        return uniform(name, shape, 0.1, 0.5)
+        return uniform(name, shape, layer_scale / 5, layer_scale)
     if name.endswith("bias"):
         return uniform(name, shape, -0.1, 0.1)
     if len(shape) == 1:  # gain of a norm

@@ -43,9 +43,11 @@ def main() -> None:
     files.save(f"{FOLDER}/paddleseg.npz", golden | forward(model, files.TINY_SIZES))
 
 
-def export(variant: str, path: str, sizes: Sequence[tuple[int, int]]) -> None:
+def export(
+    variant: str, path: str, sizes: Sequence[tuple[int, int]], layer_scale: float
+) -> None:
     """Saves a full-size model at `path` (.pdparams), its outputs beside it (.npz)."""
-    model = filled_model(paddle_peer.VARIANTS[variant])
+    model = filled_model(paddle_peer.VARIANTS[variant], layer_scale=layer_scale)
     paddle.save(model.state_dict(), path)
     np.savez(Path(path).with_suffix(".npz"), **forward(model, sizes))  # type: ignore[arg-type]
 
@@ -79,11 +81,16 @@ def forward(
     return outputs
 
 
-def filled_model(variant: paddle_peer.Variant, nmf_rank: int = 16) -> paddle.nn.Layer:
+def filled_model(
+    variant: paddle_peer.Variant, nmf_rank: int = 16, layer_scale: float = 0.5
+) -> paddle.nn.Layer:
     """SegNeXt with every variable and the NMF bases by rule."""
     model = paddle_peer.build(variant, golden_fill.NUM_CLASSES, nmf_rank=nmf_rank)
     model.set_state_dict(
-        {n: golden_fill.fill(n, tuple(x.shape)) for n, x in model.state_dict().items()}
+        {
+            n: golden_fill.fill(n, tuple(x.shape), layer_scale)
+            for n, x in model.state_dict().items()
+        }
     )
 
     def build_bases(b: int, s: int, d: int, r: int) -> paddle.Tensor:

@@ -218,7 +218,9 @@ def steps(
     return losses, learning_rates
 
 
-def filled_model(variant: torch_peer.Variant, nmf_rank: int = 16) -> nn.Module:
+def filled_model(
+    variant: torch_peer.Variant, nmf_rank: int = 16, layer_scale: float = 0.5
+) -> nn.Module:
     """SegNeXt without dropout, every variable and the NMF bases by rule."""
     model = torch_peer.build(
         variant,
@@ -229,8 +231,8 @@ def filled_model(variant: torch_peer.Variant, nmf_rank: int = 16) -> nn.Module:
     )
     variables = dict(model.named_parameters()) | _statistics(model)
     for name, variable in variables.items():
-        x = torch.from_numpy(golden_fill.fill(name, tuple(variable.shape)))
-        variable.data = x.to(torch.get_default_dtype())
+        x = golden_fill.fill(name, tuple(variable.shape), layer_scale)
+        variable.data = torch.from_numpy(x).to(torch.get_default_dtype())
 
     def build_bases(b: int, s: int, d: int, r: int, device: object) -> torch.Tensor:
         bases = torch.from_numpy(golden_fill.fill(golden_fill.BASES, (d, r)))
