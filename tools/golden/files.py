@@ -15,7 +15,7 @@ TINY_SIZES = ((64, 96), (50, 67))
 
 
 def save(path: str, golden: dict[str, np.ndarray]) -> None:
-    """Writes a compressed .npz below the root of the project."""
+    """Writes a compressed .npz; a relative path is below the root of the project."""
     target = ROOT / path
     target.parent.mkdir(parents=True, exist_ok=True)
     # NumPy's stub takes any keyword for its `allow_pickle: bool`.
