@@ -17,7 +17,7 @@ from segnext_jax.evaluation.evaluator import (
 from segnext_jax.models.segnext import make_model
 from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.training.augment import augment
-from segnext_jax.training.losses import cross_entropy
+from segnext_jax.training.losses import make_loss
 from segnext_jax.visual.overlay import panel, save_predictions
 from segnext_jax.visual.tables import per_class_table
 
@@ -37,6 +37,7 @@ class Segmentation:
     ):
         self.model = make_model(config.model, len(classes))
         self._config = config
+        self._loss = make_loss(config.loss, len(classes))
         self._classes = list(classes)
         self._palette = palette
 
@@ -45,9 +46,7 @@ class Segmentation:
         return augment(batch, key, config.augment)
 
     def loss(self, logits: jax.Array, target: jax.Array):
-        config = self._config
-        logits = resize_bilinear(logits, target.shape[1:])
-        return cross_entropy(logits, target, normalizer=config.loss.normalizer)
+        return self._loss(resize_bilinear(logits, target.shape[1:]), target)
 
     def make_evaluator(self, mesh: Mesh) -> partial[SegmentationEvaluation]:
         evaluator = SegmentationEvaluator(self.model, len(self._classes), mesh)

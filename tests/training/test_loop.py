@@ -98,6 +98,7 @@ def test_run_writes_what_a_person_looks_at(tmp_path, run):
         "train/lr",
         "train/grad_norm",
         "train/images_per_second",
+        "train/device_waited",
         "train/skipped",
         "train/unreadable",
     } <= set(scalars[2])
@@ -162,10 +163,10 @@ def test_run_stops_after_updates_that_are_not_finite(
     config.train.num_train_steps = 30
     run_loss = jax.numpy.nan
 
-    def nan_loss(logits, label, *, normalizer):
+    def nan_loss(task, logits, label):
         return logits.sum() * run_loss, jax.numpy.ones(())
 
-    monkeypatch.setattr("segnext_jax.training.segmentation.cross_entropy", nan_loss)
+    monkeypatch.setattr("segnext_jax.training.segmentation.Segmentation.loss", nan_loss)
     with pytest.raises(FloatingPointError, match=r"2 updates in a row.*schedule\.peak"):
         run(tmp_path)
     mesh = make_mesh(jax.devices()[:1])

@@ -1,5 +1,7 @@
 """Cross-entropies against their definitions, and their sums over splits of a batch."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +22,13 @@ def batch():
     return jnp.asarray(logits, jnp.float32), jnp.asarray(label, jnp.int32)
 
 
-def mean_loss(logits, label, normalizer):
-    total, weight = cross_entropy(logits, label, normalizer=normalizer)
+CLASS_WEIGHTS = (1, 3, 0, 2, 1, 4)
+
+
+def mean_loss(logits, label, normalizer, class_weights=()):
+    total, weight = cross_entropy(
+        logits, label, normalizer=normalizer, class_weights=class_weights
+    )
     return total / weight
 
 
@@ -51,22 +58,38 @@ def test_gradient_is_probability_minus_label_and_0_where_ignored(batch, normaliz
     assert not np.asarray(grad)[~valid].any()
 
 
+@pytest.mark.parametrize("class_weights", [(), CLASS_WEIGHTS], ids=["", "weighted"])
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
 @pytest.mark.parametrize("splits", [2, 4])
-def test_sums_over_a_split_give_the_whole(batch, normalizer, splits):
+def test_sums_over_a_split_give_the_whole(batch, normalizer, splits, class_weights):
     """Also where the parts have unequal numbers of labelled pixels."""
     logits, label = batch
     label = label.at[0].set(IGNORE_LABEL)
+    loss = partial(cross_entropy, normalizer=normalizer, class_weights=class_weights)
     parts = [
-        cross_entropy(*part, normalizer=normalizer)
+        loss(*part)
         for part in zip(
             jnp.split(logits, splits), jnp.split(label, splits), strict=True
         )
     ]
     total, weight = (sum(terms) for terms in zip(*parts, strict=True))
-    np.testing.assert_allclose(
-        total / weight, mean_loss(logits, label, normalizer), rtol=1e-6
-    )
+    whole = mean_loss(logits, label, normalizer, class_weights)
+    np.testing.assert_allclose(total / weight, whole, rtol=1e-6)
+
+
+def test_weight_of_a_class_equals_repeating_its_pixels(batch):
+    """Of 0, leaving them out."""
+    logits, label = (np.asarray(a).reshape(-1, *a.shape[3:]) for a in batch)
+    times = np.append(CLASS_WEIGHTS, 1)[np.minimum(label, len(CLASS_WEIGHTS))]
+    repeated = (a.repeat(times, axis=0)[None, None] for a in (logits, label))
+    actual = mean_loss(*batch, "valid", CLASS_WEIGHTS)
+    np.testing.assert_allclose(actual, mean_loss(*repeated, "valid"), rtol=1e-6)
+
+
+def test_weights_are_factors_if_the_mean_is_over_all_pixels(batch):
+    once, thrice = (mean_loss(*batch, "all", (weight,) * 6) for weight in (1.0, 3.0))
+    assert once == mean_loss(*batch, "all")
+    np.testing.assert_allclose(thrice, 3 * once, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("normalizer", "weight"), [("valid", 0), ("all", 1)])
