@@ -1,18 +1,22 @@
 """Both published colour distortions: [b h w 3] RGB, integers 0…255 as float32.
 
-The peers round to uint8 after every step, and so do these.
+What is random is drawn first, one draw per image; what follows is the peers' arithmetic
+on uint8, rounded after every step as there.
 """
+
+from functools import cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def photometric(image: jax.Array, keys: jax.Array) -> jax.Array:
     """PhotoMetricDistortion of mmsegmentation.
 
     Brightness +U(-32, 32); contrast ×U(0.5, 1.5), before or after the rest;
-    saturation ×U(0.5, 1.5); hue -18…17 of 180; each with probability 0.5. Where both
-    are drawn, saturation and hue share one conversion to HSV (the peer makes two).
+    saturation ×U(0.5, 1.5); hue -18…17 of 180; each with probability 0.5.
 
     Args:
       image: [b h w 3] RGB in 0…255, any dtype.
@@ -21,26 +25,7 @@ def photometric(image: jax.Array, keys: jax.Array) -> jax.Array:
     Returns:
       [b h w 3] float32.
     """
-    return jax.vmap(_photometric)(image.astype(jnp.float32), keys)
-
-
-def _photometric(image, key):
-    draw, delta, contrast, saturation, hue = jax.random.split(key, 5)
-    draw = jax.random.bernoulli(draw, 0.5, (5,))
-    delta = jnp.where(draw[0], jax.random.uniform(delta, (), minval=-32, maxval=32), 0)
-    contrast = jax.random.uniform(contrast, (), minval=0.5, maxval=1.5)
-    contrast = jnp.where(draw[1], contrast, 1)
-    contrast_first = draw[2]
-    saturation = jax.random.uniform(saturation, (), minval=0.5, maxval=1.5)
-    saturation = jnp.where(draw[3], saturation, 1)
-    hue = jnp.where(draw[4], jax.random.randint(hue, (), -18, 18), 0)
-
-    image = _to_uint8(image + delta)
-    image = _to_uint8(image * jnp.where(contrast_first, contrast, 1))
-    h, s, v = _opencv_hsv(image)
-    shifted = _opencv_rgb((h + hue) % 180, _to_uint8(s * saturation), v)
-    image = jnp.where(draw[3] | draw[4], shifted, image)
-    return _to_uint8(image * jnp.where(contrast_first, 1, contrast))
+    return apply_photometric(image, jax.vmap(draw_photometric)(keys))
 
 
 def paddle(image: jax.Array, keys: jax.Array) -> jax.Array:
@@ -50,30 +35,7 @@ def paddle(image: jax.Array, keys: jax.Array) -> jax.Array:
     saturation blended by U(0.5, 1.5) with the mean grey and the grey image, hue
     ±U(0, 18) of 256. Arguments and result as `photometric`.
     """
-    return jax.vmap(_paddle)(image.astype(jnp.float32), keys)
-
-
-def _paddle(image, key):
-    order, draw, factors, shift = jax.random.split(key, 4)
-    order = jax.random.permutation(order, 4)
-    draw = jax.random.bernoulli(draw, 0.5, (4,))
-    factors = jnp.where(
-        draw, jax.random.uniform(factors, (4,), minval=0.5, maxval=1.5), 1
-    )
-    shift = jax.random.uniform(shift, (), minval=-18, maxval=18)
-    shift = jnp.where(draw[3], shift, 0)
-    for operation in order:
-        grey = _pillow_grey(image)
-        mean = jnp.floor(jnp.mean(grey) + 0.5)
-        # Brightness, contrast and saturation blend with black, mean grey and grey.
-        other = jnp.select([operation == 0, operation == 1], [0.0, mean], grey)
-        blended = _to_uint8(other + factors[operation] * (image - other))
-        h, s, v = _pillow_hsv(image)
-        # Pillow's hue is a byte that wraps; NumPy truncates the sum when storing it.
-        shifted = _pillow_rgb(jnp.trunc(h + shift) % 256, s, v)
-        shifted = jnp.where(draw[3], shifted, image)
-        image = jnp.where(operation == 3, shifted, blended)
-    return image
+    return apply_paddle(image, jax.vmap(draw_paddle)(keys))
 
 
 def _none(image, keys):
@@ -84,82 +46,229 @@ def _none(image, keys):
 DISTORTIONS = {"none": _none, "photometric": photometric, "paddle": paddle}
 
 
+class PhotometricDraw(NamedTuple):
+    """What one image of `photometric` draws; a step whose coin is False is left out."""
+
+    coins: jax.Array  # bool [5]: brightness, contrast, contrast first, saturation, hue
+    brightness: jax.Array  # float32 (), added
+    contrast: jax.Array  # float32 (), multiplies
+    saturation: jax.Array  # float32 (), multiplies
+    hue: jax.Array  # int32 (), added, of 180
+
+
+class PaddleDraw(NamedTuple):
+    """What one image of `paddle` draws, by operation: brightness, contrast,
+    saturation, hue; one whose coin is False is left out."""
+
+    order: jax.Array  # int32 [4], a permutation of the operations
+    coins: jax.Array  # bool [4]
+    factors: jax.Array  # float32 [4], the last one unused
+    hue: jax.Array  # float32 (), added, of 256
+
+
+def draw_photometric(key: jax.Array) -> PhotometricDraw:
+    """Draws for one image."""
+    coins, brightness, contrast, saturation, hue = jax.random.split(key, 5)
+    return PhotometricDraw(
+        coins=jax.random.bernoulli(coins, 0.5, (5,)),
+        brightness=jax.random.uniform(brightness, (), minval=-32, maxval=32),
+        contrast=jax.random.uniform(contrast, (), minval=0.5, maxval=1.5),
+        saturation=jax.random.uniform(saturation, (), minval=0.5, maxval=1.5),
+        hue=jax.random.randint(hue, (), -18, 18),
+    )
+
+
+def draw_paddle(key: jax.Array) -> PaddleDraw:
+    """Draws for one image."""
+    order, coins, factors, hue = jax.random.split(key, 4)
+    return PaddleDraw(
+        order=jax.random.permutation(order, 4),
+        coins=jax.random.bernoulli(coins, 0.5, (4,)),
+        factors=jax.random.uniform(factors, (4,), minval=0.5, maxval=1.5),
+        hue=jax.random.uniform(hue, (), minval=-18, maxval=18),
+    )
+
+
+def apply_photometric(image: jax.Array, draws: PhotometricDraw) -> jax.Array:
+    """Distorts [b h w 3] by [b] draws."""
+    return _on_planes(_apply_photometric, image, draws)
+
+
+def _apply_photometric(rgb, draw):
+    has_brightness, has_contrast, contrast_first, *has_hsv = draw.coins
+    contrast = jnp.where(has_contrast, draw.contrast, 1)
+    rgb = _to_uint8(rgb + jnp.where(has_brightness, draw.brightness, 0))
+    rgb = _to_uint8(rgb * jnp.where(contrast_first, contrast, 1))
+
+    def change(rgb, step):
+        coin, saturation, hue = step
+        h, s, v = _opencv_hsv(rgb)
+        changed = _opencv_rgb((h + hue) % 180, _to_uint8(s * saturation), v)
+        return jnp.where(coin, changed, rgb), None
+
+    # To HSV and back once for saturation and once for hue, as the peer.
+    steps = (
+        jnp.stack(has_hsv),
+        jnp.stack([draw.saturation, jnp.ones(())]),
+        jnp.stack([jnp.zeros((), int), draw.hue]),
+    )
+    rgb, _ = jax.lax.scan(change, rgb, steps)
+    return _to_uint8(rgb * jnp.where(contrast_first, 1, contrast))
+
+
+def apply_paddle(image: jax.Array, draws: PaddleDraw) -> jax.Array:
+    """Distorts [b h w 3] by [b] draws."""
+    return _on_planes(_apply_paddle, image, draws)
+
+
+def _apply_paddle(rgb, draw):
+    factors = jnp.where(draw.coins, draw.factors, 1)
+
+    def change(rgb, operation):
+        grey = _pillow_grey(rgb)
+        # Brightness, contrast and saturation blend with black, mean grey and grey.
+        other = jnp.select(
+            [operation == 0, operation == 1], [0.0, _pillow_mean(grey)], grey
+        )
+        # Pillow rounds the product. Nothing exceeds the bounds: they keep compilers
+        # from fusing it with the sum, which is one level off in up to 1 of 300 values.
+        part = jnp.clip(factors[operation] * (rgb - other), -383, 383)
+        blended = _to_uint8(other + part)
+        h, s, v = _pillow_hsv(rgb)
+        # Pillow's hue is a byte that wraps; NumPy truncates the sum when storing it.
+        shifted = _pillow_rgb(jnp.trunc(h + draw.hue) % 256, s, v)
+        shifted = jnp.where(draw.coins[3], shifted, rgb)
+        return jnp.where(operation == 3, shifted, blended), None
+
+    rgb, _ = jax.lax.scan(change, rgb, draw.order)
+    return rgb
+
+
+def _on_planes(function, image, draws):
+    """Maps `function` of [3 h w] and a draw over [b h w 3] and [b] draws.
+
+    The planes, and the loops in the functions, are for XLA on CPUs, which otherwise
+    computes a conversion again for every channel that the next one reads: 10 times
+    slower.
+    """
+    planes = jnp.moveaxis(image.astype(jnp.float32), -1, 1)
+    return jnp.moveaxis(jax.vmap(function)(planes, draws), 1, -1)
+
+
 def _to_uint8(x):
     return jnp.floor(jnp.clip(x, 0, 255))
 
 
-def _opencv_hsv(image):
-    """OpenCV's uint8 HSV: hue in 0…179, saturation and value in 0…255; [h w 1] each.
+def _opencv_hsv(rgb):
+    """OpenCV's uint8 HSV: hue in 0…179, saturation and value in 0…255; [h w] each.
 
-    In the fixed-point arithmetic of its tables, which rounding would miss by one hue in
-    3 % of pixels, up to 9 grey levels after the way back.
+    In the fixed-point arithmetic of its tables, so exact for every colour. float32
+    holds all of its numbers, and divides many times faster than int32.
     """
-    r, g, b = jnp.split(image.astype(jnp.int32), 3, axis=-1)
-    value = jnp.maximum(jnp.maximum(r, g), b)
-    chroma = value - jnp.minimum(jnp.minimum(r, g), b)
+    value, chroma, offset = _hue_parts(rgb)
     saturation = _fixed_point(chroma, 255, jnp.maximum(value, 1))
-    offset = jnp.select(
-        [value == r, value == g], [g - b, b - r + 2 * chroma], r - g + 4 * chroma
-    )
     hue = _fixed_point(offset, 30, jnp.maximum(chroma, 1))
-    hue = jnp.where(hue < 0, hue + 180, hue)
-    return tuple(x.astype(jnp.float32) for x in (hue, saturation, value))
+    return jnp.where(hue < 0, hue + 180, hue), saturation, value
 
 
 def _fixed_point(x, scale, divisor):
-    """scale·x / divisor, by a reciprocal of 12 fractional bits."""
-    reciprocal = ((scale << 13) + divisor) // (2 * divisor)
-    return (x * reciprocal + 2048) >> 12
+    """scale·x / divisor, rounded, by a reciprocal of 12 fractional bits."""
+    reciprocal = jnp.floor(scale * 4096 / divisor + 0.5)
+    return jnp.floor((x * reciprocal + 2048) / 4096)
 
 
 def _opencv_rgb(h, s, v):
-    # OpenCV's vectorised path truncates. The margin keeps whole numbers whole.
-    return jnp.floor(_from_sextant(h / 30, s / 255, v, round_=lambda x: x) + 1e-4)
+    """The way back, [3 h w], truncated as by OpenCV's vectorised path.
+
+    (It rounds the last columns of an image whose width is no multiple of 32.) The
+    operations, their order and their roundings are OpenCV's: what should be a whole
+    number comes out one lower where theirs does. Exact for every colour.
+    """
+    sextant, s, v = (x * np.float32(1 / n) for x, n in ((h, 30), (s, 255), (v, 255)))
+    whole = jnp.floor(sextant)
+    f = sextant - whole
+    p = v * (1 - s)
+    q = v * _one_minus_product(s, f)
+    t = v * _one_minus_product(s, 1 - f)
+    return _by_sextant(whole, *(jnp.floor(255 * x) for x in (v, p, q, t)))
 
 
-def _pillow_hsv(image):
-    """Pillow's HSV: all three in 0…255, truncated; [h w 1] each."""
-    value, chroma, sextant = _hue_parts(image)
-    saturation = jnp.floor(255 * chroma / jnp.maximum(value, 1))
-    return jnp.floor(255 * (sextant / 6)), saturation, value
+def _one_minus_product(x, y):
+    """1 - x·y, rounded once like OpenCV's fused multiply-add, for x and y in 0…1.
+
+    Compilers may or may not fuse it, so it is put together from halves of 12 bits,
+    whose products are exact. With two roundings 1 value in 20000 is one level off, and
+    several levels after the next conversion.
+    """
+    x_high, y_high = (jnp.floor(4096 * a) / 4096 for a in (x, y))
+    x_low, y_low = x - x_high, y - y_high
+    return (1 - x_high * y_high) - (x_high * y_low + x_low * y)
+
+
+def _pillow_hsv(rgb):
+    """Pillow's HSV: all three in 0…255, truncated; [h w] each."""
+    value, chroma, offset = _hue_parts(rgb)
+    circle = jnp.maximum(6 * chroma, 1)
+    offset = 255 * jnp.where(offset < 0, offset + circle, offset)
+    # A quarter makes sure that the quotient of a whole number is not below it.
+    hue = jnp.floor((offset + 0.25) / circle)
+    is_lost = (hue * circle == offset) & _is_lost(hue.astype(jnp.int32))
+    saturation = jnp.floor((255 * chroma + 0.25) / jnp.maximum(value, 1))
+    return hue - is_lost, saturation, value
+
+
+def _is_lost(hue):
+    """Looks `_lost_hues` up, in bits: XLA has no fast look-up of bytes."""
+    words = np.packbits(_lost_hues(), bitorder="little").view(np.uint32)
+    word = jnp.select([hue >> 5 == i for i in range(8)], list(words))
+    return (word >> (hue & 31).astype(jnp.uint32)) & 1 == 1
+
+
+@cache
+def _lost_hues() -> np.ndarray:
+    """Whether Pillow's float32 truncates the hue n / 255 to n - 1, bool [256]."""
+    hue = 6 * np.arange(256) / 255
+    largest = 2 * np.round(hue / 2)  # red, green, blue, and red again
+    # Its hue: the largest channel ± what (largest - middle) / chroma leaves of 1.
+    middle = np.float32(1 - abs(hue - largest)).astype(float)
+    hue = np.float32(largest % 6 + np.sign(hue - largest) * (1 - middle)).astype(float)
+    turn = np.float32((hue / 6 + 1) % 1).astype(float)
+    return 255 * turn < np.arange(256)
 
 
 def _pillow_rgb(h, s, v):
-    return _from_sextant(h * 6 / 255, s / 255, v, round_=lambda x: jnp.floor(x + 0.5))
+    h, s, v = (x.astype(jnp.uint32) for x in (h, s, v))
+    whole, f = 6 * h // 255, 6 * h % 255
+    parts = 255 * (255 - s), 255**2 - s * f, 255**2 - s * (255 - f)
+    # Rounded to nearest; 255² is odd, so there are no ties.
+    p, q, t = ((v * part + 255**2 // 2) // 255**2 for part in parts)
+    return _by_sextant(whole, v, p, q, t).astype(jnp.float32)
 
 
-def _pillow_grey(image):
-    weights = jnp.array([19595.0, 38470.0, 7471.0])
-    return jnp.floor((jnp.sum(image * weights, -1, keepdims=True) + 32768) / 65536)
+def _pillow_grey(rgb):
+    r, g, b = rgb
+    return jnp.floor((19595 * r + 38470 * g + 7471 * b + 32768) / 65536)
 
 
-def _hue_parts(image):
-    """(value, chroma, hue in 0…6), each [h w 1]."""
-    r, g, b = jnp.split(image, 3, axis=-1)
+def _pillow_mean(grey):
+    """The mean, rounded to nearest; in integers, float32 does not hold the sum."""
+    total = jnp.sum(grey.astype(jnp.uint32))
+    return ((total + grey.size // 2) // grey.size).astype(jnp.float32)
+
+
+def _hue_parts(rgb):
+    """(value, chroma, hue · chroma in -chroma…5·chroma), [h w] each."""
+    r, g, b = rgb
     value = jnp.maximum(jnp.maximum(r, g), b)
     chroma = value - jnp.minimum(jnp.minimum(r, g), b)
-    safe = jnp.maximum(chroma, 1)
-    sextant = jnp.select(
-        [value == r, value == g],
-        [(g - b) / safe, 2 + (b - r) / safe],
-        4 + (r - g) / safe,
+    offset = jnp.select(
+        [value == r, value == g], [g - b, b - r + 2 * chroma], r - g + 4 * chroma
     )
-    return value, chroma, sextant % 6
+    return value, chroma, offset
 
 
-def _from_sextant(sextant, saturation, value, round_):
-    """Hue in 0…6, saturation in 0…1, value in any unit → RGB in that unit."""
-    whole = jnp.floor(sextant)
-    fraction = sextant - whole
-    p = round_(value * (1 - saturation))
-    q = round_(value * (1 - saturation * fraction))
-    t = round_(value * (1 - saturation * (1 - fraction)))
-    cases = [whole % 6 == i for i in range(5)]
-    return jnp.concatenate(
-        [
-            jnp.select(cases, [value, q, p, p, t], value),
-            jnp.select(cases, [t, value, value, q, p], p),
-            jnp.select(cases, [p, p, t, value, value], q),
-        ],
-        axis=-1,
-    )
+def _by_sextant(sextant, v, p, q, t):
+    """RGB [3 h w] of hues in a whole sextant of the circle (6 is 0 again)."""
+    cases = [sextant % 6 == i for i in range(5)]
+    channels = [v, q, p, p, t, v], [t, v, v, q, p, p], [p, p, t, v, v, q]
+    return jnp.stack([jnp.select(cases, c[:5], c[5]) for c in channels])

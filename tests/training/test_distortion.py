@@ -1,4 +1,7 @@
-"""Colour distortions against Pillow itself and OpenCV's documented arithmetic."""
+"""Colour distortions against Pillow itself, and for their properties.
+
+For mmsegmentation's and PaddleSeg's own results see test_distortion_parity.py.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,10 @@ from PIL import Image, ImageEnhance
 from segnext_jax.training import distortion
 
 FACTORS = [0.5, 0.77, 1.0, 1.23, 1.5]
+OFF = {"brightness": 0.0, "contrast": 1.0, "saturation": 1.0, "hue": 0}
+BRIGHTNESS, CONTRAST, FIRST, SATURATION, HUE = range(5)
+PADDLE = jax.jit(distortion.apply_paddle)
+PHOTOMETRIC = jax.jit(distortion.apply_photometric)
 
 
 def random_image(size=(40, 50)):
@@ -20,33 +27,27 @@ def random_image(size=(40, 50)):
     return image
 
 
-def assert_within(actual, expected, *, levels, share):
-    """At most `levels` apart, and apart at all in at most `share` of the values."""
-    actual, expected = np.asarray(actual), np.asarray(expected, np.float32)
-    difference = np.abs(actual - expected)
-    assert difference.max() <= levels
-    assert np.mean(difference > 0) <= share
+def planes(image):
+    return jnp.moveaxis(jnp.asarray(image, jnp.float32), -1, 0)
 
 
-def fixed_draw(monkeypatch, name, *, drawn, factor=1.0, shift=0.0, order=None):
-    """Runs a distortion whose coins, factors and order are given."""
-    order = jnp.arange(4) if order is None else jnp.asarray(order)
-    monkeypatch.setattr(
-        jax.random, "bernoulli", lambda key, p, shape: jnp.asarray(drawn)
+def apply_paddle(*, coins, factor=1.0, hue=0.0, order=(0, 1, 2, 3)):
+    draw = distortion.PaddleDraw(
+        order=jnp.asarray(order)[None],
+        coins=jnp.asarray(coins)[None],
+        factors=jnp.full((1, 4), factor),
+        hue=jnp.full(1, hue),
     )
-    monkeypatch.setattr(jax.random, "permutation", lambda key, n: order)
-    monkeypatch.setattr(
-        jax.random,
-        "uniform",
-        lambda key, shape, minval, maxval: jnp.full(
-            shape, shift if maxval > 2 else factor
-        ),
-    )
-    monkeypatch.setattr(
-        jax.random, "randint", lambda key, shape, low, high: jnp.asarray(shift)
-    )
-    image = jnp.asarray(random_image())[None]
-    return getattr(distortion, name)(image, jax.random.split(jax.random.key(0), 1))[0]
+    return np.asarray(PADDLE(random_image()[None], draw)[0])
+
+
+def apply_photometric(*coins, image=None, **values):
+    """Takes the indices of the coins that are True."""
+    coins = np.isin(np.arange(5), coins)
+    draw = distortion.PhotometricDraw(coins=coins, **(OFF | values))
+    draw = jax.tree.map(lambda x: jnp.asarray(x)[None], draw)
+    image = random_image() if image is None else image
+    return np.asarray(PHOTOMETRIC(image[None].astype(np.float32), draw)[0])
 
 
 # paddle: brightness, contrast, saturation, hue
@@ -54,104 +55,69 @@ def fixed_draw(monkeypatch, name, *, drawn, factor=1.0, shift=0.0, order=None):
 
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize("enhancer", ["Brightness", "Contrast", "Color"])
-def test_paddle_blends_as_pillow(monkeypatch, enhancer, factor):
+def test_paddle_blends_as_pillow(enhancer, factor):
     operation = ["Brightness", "Contrast", "Color"].index(enhancer)
-    drawn = np.arange(4) == operation
-    actual = fixed_draw(monkeypatch, "paddle", drawn=drawn, factor=factor)
+    actual = apply_paddle(coins=np.arange(4) == operation, factor=factor)
     enhance = getattr(ImageEnhance, enhancer)(Image.fromarray(random_image()))
-    # Where the blend is a whole number, either may fall just below it.
-    assert_within(actual, enhance.enhance(factor), levels=1, share=0.005)
+    np.testing.assert_array_equal(actual, enhance.enhance(factor))
 
 
 @pytest.mark.parametrize("shift", [-18.0, -17.3, -0.6, 0.0, 0.6, 5.9, 17.99])
-def test_paddle_shifts_hue_as_pillow(monkeypatch, shift):
-    drawn = [False, False, False, True]
-    actual = fixed_draw(monkeypatch, "paddle", drawn=drawn, shift=shift)
+def test_paddle_shifts_hue_as_pillow(shift):
+    actual = apply_paddle(coins=[False, False, False, True], hue=shift)
     hsv = np.array(Image.fromarray(random_image()).convert("HSV"))
     shifted = np.trunc(hsv[..., 0] + shift).astype(int) % 256
     hsv[..., 0] = shifted.astype(np.uint8)
     expected = np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
-    # One level of hue is up to 6 levels of red, green or blue.
-    assert_within(actual, expected, levels=6, share=0.005)
+    np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
-def test_paddle_applies_the_operations_in_the_drawn_order(monkeypatch, order):
-    drawn = [True, True, True, False]
-    actual = fixed_draw(monkeypatch, "paddle", drawn=drawn, factor=1.3, order=order)
+def test_paddle_applies_the_operations_in_the_drawn_order(order):
+    actual = apply_paddle(coins=[True, True, True, False], factor=1.3, order=order)
     expected = Image.fromarray(random_image())
     enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for operation in order:
         if operation < 3:
             expected = enhancers[operation](expected).enhance(1.3)
-    # A mean grey or a level apart after one operation is scaled by the next.
-    assert_within(actual, expected, levels=3, share=0.02)
+    np.testing.assert_array_equal(actual, expected)
 
 
-def test_pillow_hsv_there_and_back():
-    image = random_image((64, 64))
+def test_paddle_with_nothing_drawn_is_the_identity():
+    actual = apply_paddle(coins=[False] * 4, factor=1.4, hue=9.0)
+    np.testing.assert_array_equal(actual, random_image())
+
+
+def test_pillow_hsv():
+    """The grid has 3000 colours whose hue is a whole number, hard to truncate."""
+    grid = np.stack(np.meshgrid(*[np.arange(0, 256, 15)] * 3), -1).reshape(72, 81, 3)
+    image = np.concatenate([grid.astype(np.uint8), random_image((64, 81))])
+    actual = jnp.stack(jax.jit(distortion._pillow_hsv)(planes(image)), -1)
     expected = np.array(Image.fromarray(image).convert("HSV"))
-    h, s, v = (np.asarray(a)[..., 0] for a in distortion._pillow_hsv(float32(image)))
-    np.testing.assert_array_equal(v, expected[..., 2])
-    # Where the truncated value is a whole number, either may fall just below it.
-    assert_within(s, expected[..., 1], levels=1, share=0.005)
-    assert_within(h, expected[..., 0], levels=1, share=0.005)
+    np.testing.assert_array_equal(actual, expected)
 
-    every = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    rgb = np.array(Image.fromarray(every, "HSV").convert("RGB"))
-    planes = [float32(every[..., i : i + 1]) for i in range(3)]
-    assert_within(distortion._pillow_rgb(*planes), rgb, levels=1, share=0.001)
+
+def test_pillow_rgb():
+    hsv = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    expected = np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
+    actual = jnp.moveaxis(jax.jit(distortion._pillow_rgb)(*planes(hsv)), 0, -1)
+    np.testing.assert_array_equal(actual, expected)
 
 
 def test_pillow_grey():
     image = random_image()
-    grey = distortion._pillow_grey(float32(image))[..., 0]
+    grey = jax.jit(distortion._pillow_grey)(planes(image))
     np.testing.assert_array_equal(grey, np.array(Image.fromarray(image).convert("L")))
 
 
+def test_pillow_mean_is_rounded_and_holds_large_images():
+    mean = jax.jit(distortion._pillow_mean)
+    assert mean(jnp.array([[3.0, 4.0]])) == 4
+    assert mean(jnp.array([[3.0, 3.0, 4.0]])) == 3
+    assert mean(jnp.full((2048, 4096), 255.0)) == 255
+
+
 # photometric
-
-
-def opencv_hsv(image):
-    """cvtColor(RGB2HSV) of uint8 as documented: V = max, S = 255·(V − min) / V, and
-    H in half degrees, rounded; its fixed-point tables differ by one in a few pixels."""
-    hsv = np.zeros_like(image, np.float64)
-    for index in np.ndindex(image.shape[:2]):
-        r, g, b = (float(x) for x in image[index])
-        v = max(r, g, b)
-        chroma = v - min(r, g, b)
-        s = 255 * chroma / v if v else 0
-        if chroma == 0:
-            degrees = 0.0
-        elif v == r:
-            degrees = 60 * (g - b) / chroma
-        elif v == g:
-            degrees = 120 + 60 * (b - r) / chroma
-        else:
-            degrees = 240 + 60 * (r - g) / chroma
-        hsv[index] = np.floor(degrees % 360 / 2 + 0.5) % 180, np.floor(s + 0.5), v
-    return hsv
-
-
-def opencv_rgb(hsv):
-    """The inverse: f(n) = V − V·S·max(0, min(k, 4 − k, 1)), k = (n + H/60°) mod 6."""
-    h, s, v = hsv[..., 0] / 30, hsv[..., 1] / 255, hsv[..., 2]
-    planes = []
-    for n in (5, 3, 1):
-        k = (n + h) % 6
-        planes.append(v - v * s * np.maximum(0, np.minimum(np.minimum(k, 4 - k), 1)))
-    # Its vectorised path truncates (OpenCV 4.11 and 5.0).
-    return np.floor(np.stack(planes, -1) + 1e-4)
-
-
-def test_opencv_hsv():
-    image = random_image()
-    actual = np.concatenate(distortion._opencv_hsv(float32(image)), -1)
-    expected = opencv_hsv(image)
-    difference = np.abs(actual - expected)
-    difference[..., 0] = np.minimum(difference[..., 0], 180 - difference[..., 0])
-    assert difference.max() <= 1
-    assert np.mean(difference > 0) <= 0.02
 
 
 @pytest.mark.parametrize(
@@ -164,16 +130,32 @@ def test_opencv_hsv():
     ],
 )
 def test_opencv_hsv_of_single_colours(rgb, hsv):
-    image = jnp.array(rgb, jnp.float32).reshape(1, 1, 3)
-    actual = np.concatenate(distortion._opencv_hsv(image), -1)
-    np.testing.assert_array_equal(actual[0, 0], hsv)
+    actual = jax.jit(distortion._opencv_hsv)(planes([[rgb]]))
+    np.testing.assert_array_equal(np.ravel(actual), hsv)
 
 
-def test_opencv_rgb():
-    rng = np.random.default_rng(1)
-    hsv = rng.integers(0, (180, 256, 256), (40, 40, 3)).astype(np.float32)
-    actual = distortion._opencv_rgb(*jnp.split(jnp.asarray(hsv), 3, axis=-1))
-    assert_within(actual, opencv_rgb(hsv), levels=1, share=0.001)
+def test_opencv_rgb_is_the_documented_formula():
+    """f(n) = V - V·S·max(0, min(k, 4 - k, 1)), k = (n + H/60°) mod 6, truncated;
+    whole numbers may be one lower."""
+    hsv = np.random.default_rng(1).integers(0, (180, 256, 256), (40, 40, 3))
+    h, s, v = (hsv / (30, 255, 1)).transpose(2, 0, 1)
+    k = (np.array([5, 3, 1])[:, None, None] + h) % 6
+    expected = v - v * s * np.maximum(0, np.minimum(np.minimum(k, 4 - k), 1))
+    actual = np.asarray(jax.jit(distortion._opencv_rgb)(*planes(hsv)))
+    is_whole = abs(expected - expected.round()) < 1e-6
+    np.testing.assert_array_equal(actual[~is_whole], np.floor(expected[~is_whole]))
+    below = expected[is_whole].round() - actual[is_whole]
+    assert set(below) == {0, 1}
+
+
+def test_one_minus_product_is_rounded_once():
+    x = jnp.arange(256) * np.float32(1 / 255)
+    y = (jnp.arange(180) * np.float32(1 / 30) % 1)[:, None]
+    actual = np.asarray(jax.jit(distortion._one_minus_product)(x, y))
+    expected = np.float32(1 - np.float64(x) * np.float64(y))
+    # Of 46080, those that lie in the middle between two numbers.
+    assert np.sum(actual != expected) <= 7
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=2**-24)
 
 
 def to_uint8(image):
@@ -181,65 +163,75 @@ def to_uint8(image):
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-BRIGHTNESS, CONTRAST, FIRST, SATURATION, HUE = range(5)
-
-
-@pytest.mark.parametrize("drawn", [[False] * 5, [False, False, True, False, False]])
-def test_photometric_with_nothing_drawn_is_the_identity(monkeypatch, drawn):
-    actual = fixed_draw(monkeypatch, "photometric", drawn=drawn, factor=1.4, shift=9)
+@pytest.mark.parametrize("coins", [(), (FIRST,)])
+def test_photometric_with_nothing_drawn_is_the_identity(coins):
+    values = {"brightness": 9.0, "contrast": 1.4, "saturation": 1.4, "hue": 9}
+    actual = apply_photometric(*coins, **values)
     np.testing.assert_array_equal(actual, random_image())
 
 
 @pytest.mark.parametrize("shift", [-31.5, 0.4, 20.0])
-def test_photometric_brightness_adds(monkeypatch, shift):
-    drawn = np.arange(5) == BRIGHTNESS
-    actual = fixed_draw(monkeypatch, "photometric", drawn=drawn, shift=shift)
+def test_photometric_brightness_adds(shift):
+    actual = apply_photometric(BRIGHTNESS, brightness=shift)
     np.testing.assert_array_equal(actual, to_uint8(random_image() + shift))
 
 
-@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize("coins", [(CONTRAST,), (CONTRAST, FIRST)])
 @pytest.mark.parametrize("factor", FACTORS)
-def test_photometric_contrast_multiplies(monkeypatch, factor, is_first):
-    drawn = [False, True, is_first, False, False]
-    actual = fixed_draw(monkeypatch, "photometric", drawn=drawn, factor=factor)
-    assert_within(actual, to_uint8(random_image() * factor), levels=1, share=0.005)
+def test_photometric_contrast_multiplies(factor, coins):
+    actual = apply_photometric(*coins, contrast=factor)
+    expected = random_image().astype(np.float32) * np.float32(factor)
+    np.testing.assert_array_equal(actual, to_uint8(expected))
 
 
-@pytest.mark.parametrize(("factor", "hue"), [(0.6, 0), (1.4, 0), (1.0, 17), (0.8, -18)])
-def test_photometric_saturation_and_hue(monkeypatch, factor, hue):
-    drawn = [False, False, True, factor != 1, hue != 0]
-    actual = fixed_draw(
-        monkeypatch, "photometric", drawn=drawn, factor=factor, shift=hue
-    )
-    hsv = opencv_hsv(random_image())
-    hsv[..., 0] = (hsv[..., 0] + hue) % 180
-    hsv[..., 1] = to_uint8(hsv[..., 1] * factor)
-    # One level of hue or saturation is up to 255 / 30 levels of red, green or blue.
-    difference = np.abs(actual - opencv_rgb(hsv))
-    assert difference.max() <= 9
-    assert np.mean(difference > 0) <= 0.02
-
-
-def test_photometric_contrast_is_before_or_after_the_hue(monkeypatch):
-    """Before it clips first: a shift of hue then finds other values."""
-    first, last = (
-        fixed_draw(
-            monkeypatch,
-            "photometric",
-            drawn=[False, True, is_first, False, True],
-            factor=1.5,
-            shift=10,
-        )
-        for is_first in (True, False)
-    )
+def test_photometric_contrast_is_before_or_after_the_hue():
+    hue = {"contrast": 1.5, "hue": 10}
     contrasted = to_uint8(random_image() * 1.5)
-    hsv = opencv_hsv(contrasted)
-    hsv[..., 0] = (hsv[..., 0] + 10) % 180
-    assert np.mean(np.abs(first - opencv_rgb(hsv)) > 1) < 0.02
-    assert np.mean(np.abs(last - opencv_rgb(hsv)) > 1) > 0.2
+    first = apply_photometric(CONTRAST, FIRST, HUE, **hue)
+    np.testing.assert_array_equal(
+        first, apply_photometric(HUE, image=contrasted, **hue)
+    )
+    last = apply_photometric(CONTRAST, HUE, **hue)
+    np.testing.assert_array_equal(last, to_uint8(apply_photometric(HUE, **hue) * 1.5))
+    assert np.mean(np.abs(first - last) > 1) > 0.2
+
+
+def test_photometric_hue_is_after_the_saturation():
+    """And has a conversion of its own."""
+    both = apply_photometric(SATURATION, HUE, saturation=0.8, hue=-18)
+    saturated = apply_photometric(SATURATION, saturation=0.8)
+    expected = apply_photometric(HUE, image=saturated, hue=-18)
+    np.testing.assert_array_equal(both, expected)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.4])
+def test_photometric_saturation_leaves_hue_and_value(factor):
+    image = random_image()
+    actual = apply_photometric(SATURATION, saturation=factor)
+    np.testing.assert_array_equal(actual.max(-1), image.max(-1))
+    spread, before = np.ptp(actual, -1), np.ptp(image.astype(int), -1)
+    top = image.max(-1)
+    np.testing.assert_allclose(spread, np.minimum(before * factor, top), atol=2)
 
 
 # both
+
+
+def test_draws_stay_in_the_published_ranges():
+    keys = jax.random.split(jax.random.key(0), 2000)
+    draw = jax.jit(jax.vmap(distortion.draw_photometric))(keys)
+    paddle = jax.jit(jax.vmap(distortion.draw_paddle))(keys)
+    assert set(np.unique(draw.hue)) == set(range(-18, 18))
+    for values, low, high in [
+        (draw.brightness, -32, 32),
+        (draw.contrast, 0.5, 1.5),
+        (draw.saturation, 0.5, 1.5),
+        (paddle.factors, 0.5, 1.5),
+        (paddle.hue, -18, 18),
+    ]:
+        margin = (high - low) / 100
+        assert low <= values.min() < low + margin
+        assert high - margin < values.max() <= high
 
 
 @pytest.mark.parametrize("name", ["photometric", "paddle"])
@@ -286,7 +278,3 @@ def test_paddle_draws_each_operation_half_of_the_time():
     colour = distort_patches("paddle", [(160, 90, 90)])[:, 0]
     # 9 in 36 hue shifts fall within a level of green and blue here.
     assert np.mean(colour[:, 1] == colour[:, 2]) == pytest.approx(0.5, abs=0.1)
-
-
-def float32(image):
-    return jnp.asarray(image, jnp.float32)
