@@ -71,19 +71,33 @@ def _segmentation(config: ConfigDict) -> None:
     config.model.nmf_eval_steps = 7
     config.model.nmf_gradient = "unrolled"  # or "one_step"
 
-    config.data.source = "cityscapes"  # cityscapes, folder, street_scenes
+    config.data.source = "cityscapes"  # a name in data/sources/__init__.py, or "folder"
     config.data.root = "datasets/cityscapes"
     config.data.val_split = "val"
-    config.data.classes = "cityscapes"  # a name in data/classes.py, or a class file
+    config.data.classes = ""  # of a folder: a class file, or a source that has them
     config.data.crop_size = (1024, 1024)
+    config.data.resize_to = ()  # (h, w) to fit images into first; (): as they are
     config.data.scale_range = (0.5, 2.0)
     config.data.scale_step = 0.0  # 0: any scale in the range
     config.data.max_class_ratio = 0.75  # of one class in a crop; 1: any crop
+    config.data.rare_classes = ()  # names; a crop then has a pixel of one of them
+    config.data.rare_class_probability = 0.0
     config.data.pad = "after_distortion"  # or "before_crop"
 
     config.augment.distortion = "photometric"  # photometric, paddle, none
 
+    # Weights of the terms in the sum; a term of weight 0 is not computed.
+    config.loss.cross_entropy = 1.0
+    config.loss.focal = 0.0
+    config.loss.dice = 0.0
+    config.loss.lovasz = 0.0
     config.loss.normalizer = "valid"  # or "all" pixels
+    config.loss.class_weights = ()  # one a class, for cross-entropy and focal; (): 1
+    config.loss.ohem = "none"  # hard pixels of the cross-entropy: none, mmseg, paddle
+    config.loss.ohem_threshold = 0.7  # easy from this probability on
+    config.loss.ohem_min_kept = 100_000  # pixels; an image (mmseg), a batch (paddle)
+    config.loss.focal_gamma = 2.0
+    config.loss.focal_alpha = 0.5  # of the class itself; 1 - alpha of the others
 
     config.optimizer.weight_decay = 0.01
     config.optimizer.decay = "no_norm"  # what is decayed: all, no_norm, matrices
@@ -136,6 +150,25 @@ def _classification(config: ConfigDict) -> None:
     config.eval.batch_size = 1024
 
 
+def official(variant: str) -> ConfigDict:
+    """The authors' recipe, which they have for all data sets (mmseg 0.24).
+
+    Data set, crop, batch and number of steps are those of Cityscapes until changed.
+
+    Args:
+      variant: t, s, b or l.
+    """
+    if variant.upper() not in ("T", "S", "B", "L"):
+        raise ValueError(f"unknown variant {variant!r}: use one of t, s, b, l")
+    config = base()
+    config.model.variant = variant.upper()
+    if variant.upper() == "L":
+        config.model.drop_path_rate = 0.3
+    config.loss.normalizer = "all"
+    config.schedule.form = "official"
+    return config
+
+
 def cityscapes(variant: str, recipe: str) -> ConfigDict:
     """SegNeXt on Cityscapes: 1024², 160k steps of 8 images.
 
@@ -143,22 +176,18 @@ def cityscapes(variant: str, recipe: str) -> ConfigDict:
       variant: T, S, B or L.
       recipe: "paddle" (PaddleSeg 2.8.0) or "official" (the authors, mmseg 0.24).
     """
-    config = base()
-    config.model.variant = variant
-    if variant == "L":
-        config.model.drop_path_rate = 0.3
-    if recipe == "official":
-        config.loss.normalizer = "all"
-        config.schedule.form = "official"
-    elif recipe == "paddle":
+    config = official(variant)
+    if recipe == "paddle":
         config.model.decoder = "paddle"
         config.data.scale_step = 0.25
         config.data.pad = "before_crop"
         config.augment.distortion = "paddle"
-        if variant == "T":
+        config.loss.normalizer = "valid"
+        config.schedule.form = "paddle"
+        if config.model.variant == "T":
             config.schedule.peak = 6e-4
             config.optimizer.head_multiplier = 1.0
             config.optimizer.decay = "all"
-    else:
+    elif recipe != "official":
         raise ValueError(f'unknown recipe {recipe!r}: use "paddle" or "official"')
     return config

@@ -1,14 +1,17 @@
 """Class tables: names, palette and raw id -> train id, as data."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import tensorflow as tf
 
 IGNORE_LABEL = 255
-_ILLEGAL = 254  # marks raw ids outside the table; no train id reaches it
+_ILLEGAL = 254  # marks what is outside the table; no train id reaches it
+_NUM_SHOWN = 10  # of illegal ids, in a message
+
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -17,21 +20,26 @@ class ClassTable:
 
     `raw_to_train` gives for every legal raw id (the value in a label file) its
     train id, or IGNORE_LABEL. Files hold uint8, so raw id -1 is stored as 255.
+    `colour_to_train` does so for the label files that hold colours instead of ids; it
+    is empty where there are none.
     """
 
     names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
+    palette: tuple[Colour, ...]
     raw_to_train: Mapping[int, int]
+    colour_to_train: Mapping[Colour, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < len(self.names) < _ILLEGAL:
             raise ValueError(f"{len(self.names)} classes; 1 to {_ILLEGAL - 1} fit")
         if len(self.palette) != len(self.names):
             raise ValueError(f"{len(self.palette)} colours, {len(self.names)} names")
-        if set(self.raw_to_train.values()) - {IGNORE_LABEL} != set(
-            range(self.num_classes)
-        ):
-            raise ValueError(f"train ids must be 0..{self.num_classes - 1}, all used")
+        for to_train in (self.raw_to_train, self.colour_to_train):
+            train_ids = set(to_train.values()) - {IGNORE_LABEL}
+            if to_train and train_ids != set(range(self.num_classes)):
+                raise ValueError(
+                    f"train ids must be 0..{self.num_classes - 1}, all used"
+                )
 
     @property
     def num_classes(self) -> int:
@@ -39,22 +47,51 @@ class ClassTable:
         return len(self.names)
 
     def to_train_ids(self, raw_label: np.ndarray, origin: str) -> np.ndarray:
-        """Translates raw ids, uint8 [h w], to train ids, uint8 [h w].
+        """Translates a label as it is in the file to train ids, uint8 [h w].
 
-        Raises ValueError that names `origin` (the file), the illegal ids and the
-        legal range.
+        Args:
+          raw_label: raw ids, uint8 or uint16 [h w], or colours, uint8 [h w 3] RGB.
+          origin: the file, for messages.
+
+        Raises ValueError that names `origin`, the illegal ids or colours and the legal
+        ones; also for colours where the labels of these classes hold ids.
         """
-        assert raw_label.dtype == np.uint8, raw_label.dtype
-        # bytes.translate is a plain table walk: 5x faster than NumPy indexing.
-        translated = raw_label.tobytes().translate(self._lookup)
-        label = np.frombuffer(translated, np.uint8).reshape(raw_label.shape)
+        if raw_label.ndim == 3:
+            return self._colours_to_train_ids(raw_label, origin)
+        if raw_label.dtype == np.uint8:
+            # bytes.translate is a plain table walk: 5x faster than NumPy indexing.
+            translated = raw_label.tobytes().translate(self._lookup)
+            label = np.frombuffer(translated, np.uint8).reshape(raw_label.shape)
+        else:
+            assert raw_label.dtype == np.uint16, raw_label.dtype
+            label = self._wide_lookup[raw_label]
         illegal = label == _ILLEGAL
         if illegal.any():
-            ids = ", ".join(map(str, np.unique(raw_label[illegal])))
+            ids = _listing(str(i) for i in np.unique(raw_label[illegal]))
             raise ValueError(
                 f"{origin}: label ids {ids} are outside the {self.num_classes} classes;"
                 f" legal ids are {_ranges(self.raw_to_train)}. Correct the labels, or"
                 " choose the right table with config.data.classes."
+            )
+        return label
+
+    def _colours_to_train_ids(self, colours: np.ndarray, origin: str) -> np.ndarray:
+        if not self.colour_to_train:
+            raise ValueError(
+                f"{origin}: an RGB image; labels of these {self.num_classes} classes"
+                " are PNGs of one channel, grey or palette, with an id a pixel: legal"
+                f" ids are {_ranges(self.raw_to_train)}"
+            )
+        codes = _pack(colours)
+        label = self._colour_lookup.take(codes)
+        illegal = label == _ILLEGAL
+        if illegal.any():
+            found = (divmod(i, 1 << 16) for i in np.unique(codes[illegal]).tolist())
+            listing = _listing(str((r, *divmod(gb, 256))) for r, gb in found)
+            legal = ", ".join(map(str, self.colour_to_train))
+            raise ValueError(
+                f"{origin}: label colours {listing} (red, green, blue) are of none of"
+                f" the {self.num_classes} classes; legal are {legal}"
             )
         return label
 
@@ -65,53 +102,129 @@ class ClassTable:
             table[raw_id % 256] = train_id
         return bytes(table)
 
+    @cached_property
+    def _wide_lookup(self) -> np.ndarray:
+        table = np.full(1 << 16, _ILLEGAL, np.uint8)
+        table[:256] = np.frombuffer(self._lookup, np.uint8)
+        return table
 
-def load_classes(name_or_path: str) -> ClassTable:
-    """Returns the table "cityscapes" or "camvid", or reads a class file.
-
-    A class file has one class a line, `name r g b`, in the order of the train ids;
-    label files then hold train ids, and 255 where a pixel is not to count.
-
-    Raises FileNotFoundError for an unknown name, ValueError for a malformed file.
-    """
-    if name_or_path in _TABLES:
-        return _TABLES[name_or_path]
-    if not tf.io.gfile.exists(name_or_path):
-        raise FileNotFoundError(
-            f"config.data.classes = {name_or_path!r} is neither one of"
-            f" {', '.join(sorted(_TABLES))} nor a class file (lines `name r g b`)"
-        )
-    with tf.io.gfile.GFile(name_or_path) as file:
-        return _parse_classes(file.read(), name_or_path)
+    @cached_property
+    def _colour_lookup(self) -> np.ndarray:
+        # 16 MiB, for a table walk: searching among 16 colours takes 4 times as long.
+        table = np.full(1 << 24, _ILLEGAL, np.uint8)
+        for colour, train_id in self.colour_to_train.items():
+            table[_pack(np.array(colour, np.uint8))] = train_id
+        return table
 
 
-def train_id_table(
-    names: Iterable[str], palette: Iterable[tuple[int, int, int]]
-) -> ClassTable:
+def _pack(colours: np.ndarray) -> np.ndarray:
+    """Returns red << 16 | green << 8 | blue of uint8 [... 3] as uint32 [...]."""
+    octets = np.zeros((*colours.shape[:-1], 4), np.uint8)
+    octets[..., :3] = colours[..., ::-1]
+    return octets.view("<u4")[..., 0]
+
+
+def train_id_table(names: Iterable[str], palette: Iterable[Colour]) -> ClassTable:
     """Returns the table of labels that hold train ids, and 255 for void."""
     names = tuple(names)
     identity = {i: i for i in range(len(names))} | {IGNORE_LABEL: IGNORE_LABEL}
     return ClassTable(names, tuple(palette), identity)
 
 
-def _parse_classes(text: str, origin: str) -> ClassTable:
+def parse_classes(text: str, origin: str, *, colour_labels: bool = False) -> ClassTable:
+    """Reads the text of a class file, one class a line in the order of the train ids.
+
+    `name r g b`        labels hold 0 for the first class, 1 for the second, …
+    `ids: name r g b`   labels hold these raw ids, as in `7: road 128 64 128` or
+                        `4,6-8: wall 70 70 70`; then every class must have ids
+    `ids: ignore`       raw ids that do not count; 255 does not unless it is a class
+    `ignore r g b`      a colour that does not count; also `ids: ignore r g b`
+
+    All other ids are illegal. With `colour_labels`, label files may also hold the
+    colours instead of ids, if no two of them are equal.
+
+    Raises ValueError that names `origin` and the line.
+    """
     names: list[str] = []
-    palette: list[tuple[int, int, int]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        name, *colour = line.rsplit(maxsplit=3)
-        if len(colour) != 3 or not all(c.isdecimal() and int(c) < 256 for c in colour):
-            raise ValueError(
-                f"{origin}:{number}: {line!r} is not `name r g b` with colours 0-255"
-            )
-        if name.strip() in names:
-            raise ValueError(f"{origin}:{number}: class {name.strip()!r} occurs twice")
-        names.append(name.strip())
-        palette.append((int(colour[0]), int(colour[1]), int(colour[2])))
+    palette: list[Colour] = []
+    raw_to_train: dict[int, int] = {}
+    colour_to_train: dict[Colour, int] = {}
+    with_ids: list[bool] = []
+    for place, line in _numbered_lines(text, origin):
+        ids, name, colour = _parse_line(line, place)
+        train_id = IGNORE_LABEL
+        if name != "ignore":
+            if colour is None:
+                raise ValueError(
+                    f"{place}: {line!r} is not `name r g b` with colours 0-255"
+                )
+            if name in names:
+                raise ValueError(f"{place}: class {name!r} occurs twice")
+            train_id = len(names)
+            with_ids.append(bool(ids))
+            if with_ids[0] != with_ids[-1]:
+                raise ValueError(f"{place}: give ids for every class, or for none")
+            ids = ids or [train_id]
+            names.append(name)
+            palette.append(colour)
+        for raw_id in ids:
+            if raw_id in raw_to_train:
+                raise ValueError(f"{place}: id {raw_id} occurs twice")
+            raw_to_train[raw_id] = train_id
+        if colour is not None:
+            # Two classes of one colour cannot be told apart.
+            colour_labels &= colour not in colour_to_train
+            colour_to_train[colour] = train_id
     if not names:
         raise ValueError(f"{origin}: no classes; write one a line, `name r g b`")
-    return train_id_table(names, palette)
+    raw_to_train.setdefault(IGNORE_LABEL, IGNORE_LABEL)
+    return ClassTable(
+        tuple(names),
+        tuple(palette),
+        raw_to_train,
+        colour_to_train if colour_labels else {},
+    )
+
+
+def _numbered_lines(text: str, origin: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield f"{origin}:{number}", line.strip()
+
+
+_LINE = re.compile(
+    r"((?P<ids>\d[\d\s,-]*):)?\s*(?P<name>.*?)(?P<colour>(\s+\d+){3})?", re.ASCII
+)
+_IDS = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", re.ASCII)
+
+
+def _parse_line(line: str, place: str) -> tuple[list[int], str, Colour | None]:
+    match = _LINE.fullmatch(line)
+    assert match  # a line without ids and colour is all name
+    ids = list(_parse_ids(match["ids"], place)) if match["ids"] else []
+    if match["colour"] is None:
+        return ids, match["name"], None
+    red, green, blue = map(int, match["colour"].split())
+    if max(red, green, blue) > 255:
+        raise ValueError(f"{place}: {line!r} is not `name r g b` with colours 0-255")
+    return ids, match["name"], (red, green, blue)
+
+
+def _parse_ids(text: str, place: str) -> Iterator[int]:
+    for part in text.split(","):
+        match = _IDS.fullmatch(part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last <= 255:
+            raise ValueError(
+                f"{place}: {part.strip()!r} in {text!r} is no id, as 7, and no range of"
+                " ids, as 7-9, within 0-255"
+            )
+        yield from range(first, last + 1)
+
+
+def _listing(items: Iterable[str]) -> str:
+    shown = list(items)
+    return ", ".join(shown[:_NUM_SHOWN]) + ", …" * (len(shown) > _NUM_SHOWN)
 
 
 def _ranges(ids: Iterable[int]) -> str:
@@ -123,68 +236,3 @@ def _ranges(ids: Iterable[int]) -> str:
         else:
             runs.append([i])
     return ", ".join(f"{r[0]}..{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
-
-
-# cityscapesScripts, cityscapesscripts/helpers/labels.py: name, id, train id, colour.
-_CITYSCAPES_LABELS = (
-    ("unlabeled", 0, 255, (0, 0, 0)),
-    ("ego vehicle", 1, 255, (0, 0, 0)),
-    ("rectification border", 2, 255, (0, 0, 0)),
-    ("out of roi", 3, 255, (0, 0, 0)),
-    ("static", 4, 255, (0, 0, 0)),
-    ("dynamic", 5, 255, (111, 74, 0)),
-    ("ground", 6, 255, (81, 0, 81)),
-    ("road", 7, 0, (128, 64, 128)),
-    ("sidewalk", 8, 1, (244, 35, 232)),
-    ("parking", 9, 255, (250, 170, 160)),
-    ("rail track", 10, 255, (230, 150, 140)),
-    ("building", 11, 2, (70, 70, 70)),
-    ("wall", 12, 3, (102, 102, 156)),
-    ("fence", 13, 4, (190, 153, 153)),
-    ("guard rail", 14, 255, (180, 165, 180)),
-    ("bridge", 15, 255, (150, 100, 100)),
-    ("tunnel", 16, 255, (150, 120, 90)),
-    ("pole", 17, 5, (153, 153, 153)),
-    ("polegroup", 18, 255, (153, 153, 153)),
-    ("traffic light", 19, 6, (250, 170, 30)),
-    ("traffic sign", 20, 7, (220, 220, 0)),
-    ("vegetation", 21, 8, (107, 142, 35)),
-    ("terrain", 22, 9, (152, 251, 152)),
-    ("sky", 23, 10, (70, 130, 180)),
-    ("person", 24, 11, (220, 20, 60)),
-    ("rider", 25, 12, (255, 0, 0)),
-    ("car", 26, 13, (0, 0, 142)),
-    ("truck", 27, 14, (0, 0, 70)),
-    ("bus", 28, 15, (0, 60, 100)),
-    ("caravan", 29, 255, (0, 0, 90)),
-    ("trailer", 30, 255, (0, 0, 110)),
-    ("train", 31, 16, (0, 80, 100)),
-    ("motorcycle", 32, 17, (0, 0, 230)),
-    ("bicycle", 33, 18, (119, 11, 32)),
-    ("license plate", -1, 255, (0, 0, 142)),
-)
-_CITYSCAPES_CLASSES = [row for row in _CITYSCAPES_LABELS if row[2] != IGNORE_LABEL]
-
-CITYSCAPES = ClassTable(
-    names=tuple(name for name, _, _, _ in _CITYSCAPES_CLASSES),
-    palette=tuple(colour for _, _, _, colour in _CITYSCAPES_CLASSES),
-    raw_to_train={raw_id: train_id for _, raw_id, train_id, _ in _CITYSCAPES_LABELS},
-)
-
-# The 11 classes and colours of SegNet (Badrinarayanan et al. 2017), in its order.
-_CAMVID_CLASSES = (
-    ("sky", (128, 128, 128)),
-    ("building", (128, 0, 0)),
-    ("pole", (192, 192, 128)),
-    ("road", (128, 64, 128)),
-    ("pavement", (60, 40, 222)),
-    ("tree", (128, 128, 0)),
-    ("sign", (192, 128, 128)),
-    ("fence", (64, 64, 128)),
-    ("car", (64, 0, 128)),
-    ("pedestrian", (64, 64, 0)),
-    ("bicyclist", (0, 128, 192)),
-)
-CAMVID = train_id_table(*zip(*_CAMVID_CLASSES, strict=True))
-
-_TABLES = {"cityscapes": CITYSCAPES, "camvid": CAMVID}

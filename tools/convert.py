@@ -19,7 +19,7 @@ import math
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from data.classes import load_classes
+from data.sources import source_classes
 from data.sources.imagenet import class_names
 from segnext_jax.parallel.mesh import make_mesh
 from segnext_jax.training import checkpoint
@@ -119,7 +119,7 @@ def _read_file(path: str, config: ConfigDict | None) -> tuple[Weights, Descripti
 def _describe(config: ConfigDict) -> Description:
     if config.task == "classification":
         return Description(config, list(class_names()), palette=[])
-    classes = load_classes(config.data.classes)
+    classes = source_classes(config.data)
     return Description(
         config, list(classes.names), [list(colour) for colour in classes.palette]
     )

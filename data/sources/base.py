@@ -55,19 +55,20 @@ class ClassificationSource(RandomAccess[LabelledImage], Protocol):
 class FilePairs:
     """A source made of (image path, label path) pairs, local or remote (gs://).
 
+    A subclass says what `classes` its labels hold.
+
     Raises FileNotFoundError on construction if there is no pair, or if a listed file
     does not exist: `layout` then tells what was expected.
     """
 
-    def __init__(
-        self, pairs: Sequence[tuple[str, str]], classes: ClassTable, layout: str
-    ) -> None:
+    classes: ClassTable
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], layout: str) -> None:
         if not pairs:
             raise FileNotFoundError(f"no images found. {layout}")
         for column, kind in enumerate(("image", "label")):
             require_files([pair[column] for pair in pairs], kind, layout)
         self.pairs = pairs
-        self.classes = classes
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -86,12 +87,51 @@ def read_file(path: str) -> bytes:
         raise OSError(f"{path}: cannot be read ({error.message})") from None
 
 
+def read_lines(path: str, layout: str) -> list[str]:
+    """Reads a UTF-8 text file, of Windows too. Raises FileNotFoundError without it."""
+    if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(f"there is no list file {path}. {layout}")
+    return read_text(path).splitlines()
+
+
+def read_text(path: str) -> str:
+    """Reads a UTF-8 file. Raises ValueError for other encodings, OSError as above."""
+    try:
+        return read_file(path).decode("utf-8-sig")  # Windows editors write a mark first
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 text ({error}); save it as UTF-8"
+        ) from None
+
+
 def list_folder(path: str, layout: str) -> list[str]:
-    """Returns the sorted names in a folder. Raises FileNotFoundError without it."""
+    """Returns the sorted names in a folder, without hidden files.
+
+    Raises FileNotFoundError, which `layout` ends, without the folder.
+    """
     if not tf.io.gfile.isdir(path):
         raise FileNotFoundError(f"there is no folder {path}. {layout}")
-    # Object stores write the names of folders with a slash.
-    return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(path))
+    # Object stores write the names of folders with a slash. macOS puts a "._x.png"
+    # beside the x.png that it copies.
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(path))
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def pair_files(
+    images: str, labels: str, layout: str, *, image_suffix: str, label_suffix: str
+) -> list[tuple[str, str]]:
+    """Pairs images/x{image_suffix} with labels/x{label_suffix}, sorted by name.
+
+    Raises FileNotFoundError without the folder of images.
+    """
+    return [
+        (
+            os.path.join(images, name),
+            os.path.join(labels, name.removesuffix(image_suffix) + label_suffix),
+        )
+        for name in list_folder(images, layout)
+        if name.endswith(image_suffix)
+    ]
 
 
 def require_files(paths: Sequence[str], kind: str, hint: str) -> None:

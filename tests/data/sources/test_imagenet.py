@@ -68,7 +68,7 @@ def test_missing_data_says_how_to_prepare_it(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         ImageNet(str(tmp_path), "train")
     message = str(error.value)
-    assert f"{tmp_path}/imagenet2012 holds no prepared ImageNet" in message
+    assert f"{tmp_path}/imagenet2012 holds no prepared imagenet2012" in message
     assert "ILSVRC2012_img_val.tar" in message
     assert f"into {tmp_path}/downloads/manual and run once: python -c" in message
     program = message.split('"')[1]

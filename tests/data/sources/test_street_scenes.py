@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.classes import CITYSCAPES, IGNORE_LABEL
+from data.classes import IGNORE_LABEL
 from data.sources import street_scenes
+from data.sources.cityscapes import CITYSCAPES
 from data.sources.scenery.canvas import RawId
 from data.sources.scenery.renderer import render
 from data.sources.street_scenes import StreetScenes, generate
