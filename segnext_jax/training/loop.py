@@ -31,6 +31,7 @@ from segnext_jax.weights.description import Description
 Batches = Iterator[dict[str, np.ndarray]]
 
 _OUTPUT_STRIDE = 32  # of the last stage
+_INPUT_BOUND = 0.1  # share of the time waited, from which it is worth telling
 
 
 class Data(NamedTuple):
@@ -116,6 +117,7 @@ def train(
             if step % config.train.log_every_steps == 0 or step == num_steps:
                 scalars = meter.read()
                 report.scalars(step, {f"train/{k}": v for k, v in scalars.items()})
+                _tell_if_input_bound(scalars)
 
             is_evaluated = (
                 step % config.train.eval_every_steps == 0 or step == num_steps
@@ -182,6 +184,16 @@ def _hooks(config, start, workdir, writer) -> list[periodic_actions.PeriodicActi
         )
         hooks.append(profile)
     return hooks
+
+
+def _tell_if_input_bound(scalars: dict[str, float]) -> None:
+    # There is no rate where only the step that compiles was taken.
+    if "device_waited" in scalars and scalars["device_waited"] > _INPUT_BOUND:
+        logging.info(
+            "The device waited for input %.0f %% of the time. docs/datasets.md says how"
+            " to read faster.",
+            100 * scalars["device_waited"],
+        )
 
 
 def _check_finite(outputs, limit, workdir) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 from clu import metrics
@@ -18,7 +19,7 @@ TrainMetrics = metrics.Collection.create(
 
 
 class Meter:
-    """Collects steps without waiting for them, and the time they take."""
+    """Collects steps without waiting for them, the time they take, and that between."""
 
     def __init__(self, batch_size: int):
         self._batch_size = batch_size
@@ -26,9 +27,16 @@ class Meter:
         self._is_first = True
         self._metrics: metrics.Collection | None = None
         self._steps, self._since = 0, time.monotonic()
+        self._watcher = ThreadPoolExecutor(1, "step watcher")
+        self._finished: Future[float] | None = None  # when the newest step did
+        self._gaps: list[tuple[Future[float], float]] = []  # finished, next dispatched
 
     def add(self, outputs: dict[str, jax.Array]) -> None:
-        """Adds the metrics of one step, which may still be running."""
+        """Adds the metrics of a step that was just dispatched and may be running."""
+        now = time.monotonic()
+        if self._finished is not None:
+            self._gaps.append((self._finished, now))
+        self._finished = self._watcher.submit(_finish_time, outputs["loss"])
         self._metrics = self._accumulate(self._metrics, outputs)
         self._steps += 1
         if self._is_first:  # it was compiled
@@ -36,13 +44,20 @@ class Meter:
             self._steps, self._since = 0, time.monotonic()
 
     def read(self) -> dict[str, float]:
-        """Means since the last reading, and images per second. Waits for the steps."""
+        """Means since the last reading, and rates. Waits for the steps.
+
+        `device_waited` is the share of the time, 0…1, in which the device had finished
+        a step and was not given the next: mostly for want of input.
+        """
         assert self._metrics is not None, "no step since the last reading"
         scalars = {name: float(x) for name, x in self._metrics.compute().items()}
         if self._steps:
-            images = self._steps * self._batch_size
-            scalars["images_per_second"] = images / (time.monotonic() - self._since)
+            seconds = time.monotonic() - self._since
+            gaps = [max(0.0, next_ - done.result()) for done, next_ in self._gaps]
+            scalars["images_per_second"] = self._steps * self._batch_size / seconds
+            scalars["device_waited"] = sum(gaps) / seconds
         self._metrics, self._steps, self._since = None, 0, time.monotonic()
+        self._gaps.clear()
         return scalars
 
     @contextlib.contextmanager
@@ -51,6 +66,12 @@ class Meter:
         start = time.monotonic()
         yield
         self._since += time.monotonic() - start
+        self._finished = None
+
+
+def _finish_time(output: jax.Array) -> float:
+    jax.block_until_ready(output)
+    return time.monotonic()
 
 
 def _accumulate(collected, outputs):
