@@ -59,7 +59,7 @@ def build(
     `drop_path` None is the variant's published rate. The authors' B and L have an
     `nmf_rank` of 64.
     """
-    _stub_mmcv_ext()
+    stub_mmcv_ext()
     import mmseg.models  # noqa: F401 (fills the registry)
     from mmseg.registry import MODELS
 
@@ -90,7 +90,7 @@ def build(
         train_cfg=dict(),
         test_cfg=dict(mode="whole"),
     )
-    with _quiet():
+    with quiet():
         model = MODELS.build(config)
         model.backbone.init_weights()
         model.decode_head.init_weights()
@@ -217,7 +217,7 @@ def _parse_args() -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep mmseg's deprecations and its report on every tensor off the terminal."""
     logging.disable(logging.INFO)
     with contextlib.redirect_stdout(None), warnings.catch_warnings():
@@ -237,7 +237,7 @@ def _keep_freed_memory() -> None:
     libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
-def _stub_mmcv_ext() -> None:
+def stub_mmcv_ext() -> None:
     """Let mmseg import on mmcv-lite: any compiled operator is found, as None.
 
     mmseg's decode heads import `mmcv.ops`, whose modules look their operators up in

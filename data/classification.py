@@ -36,16 +36,19 @@ def train_stream(
     recipe = resized_crop.ResizedCropRecipe.from_config(data_config)
     augmentation = randaugment.RandAugmentRecipe.from_config(data_config)
     num_classes = len(source.classes)
-    read = stream.TrainReader(
-        source, lambda record: _decode(record, num_classes), data_config, seed
-    )
 
-    def load(k: int) -> tuple:
-        (image, label), passed_over = read(k)
+    def make(record: LabelledImage, k: int) -> tuple[np.ndarray, np.int32]:
+        image, label = _decode(record, num_classes)
         window = resized_crop.draw_window(image.shape[:2], recipe, seed, k)
         crop = resized_crop.crop_window(image, window, recipe)
         crop = randaugment.apply(crop, randaugment.draw(augmentation, seed, k))
-        return np.asarray(crop), label, np.int32(passed_over)
+        return np.asarray(crop), label
+
+    read = stream.TrainReader(source, make, data_config, seed)
+
+    def load(k: int) -> tuple:
+        example, passed_over = read(k)
+        return *example, np.int32(passed_over)
 
     def make_example(k: tf.Tensor) -> dict[str, tf.Tensor]:
         placeholder = (_black(recipe), np.int32(0), np.int32(0))

@@ -1,6 +1,5 @@
 """The streams that feed training and evaluation of segmentation."""
 
-import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -10,12 +9,16 @@ import tensorflow as tf
 
 from data import stream, transforms
 from data.classes import IGNORE_LABEL
-from data.decode import decode_image, decode_record
-from data.sources import Source
+from data.decode import (
+    decode_image,
+    decode_record,
+    decode_train_ids,
+    require_same_size,
+)
+from data.sources import Record, Source
 from data.stream import Batch
 
 _PLACEHOLDER = (np.zeros((1, 1, 3), np.uint8), np.full((1, 1), IGNORE_LABEL, np.uint8))
-_NO_CROP = transforms.Crop(np.ones(2, np.int32), np.zeros(2, np.int32))
 
 
 def train_stream(
@@ -40,24 +43,38 @@ def train_stream(
     for a file that cannot be decoded (unless config.data.on_unreadable is "skip"), for
     image and label of different sizes, and for label ids outside the classes.
     """
-    recipe = transforms.CropRecipe.from_config(data_config)
-    decode = functools.partial(decode_record, classes=source.classes)
-    read = stream.TrainReader(source, decode, data_config, seed)
+    recipe = transforms.CropRecipe.from_config(data_config, source.classes.names)
+
+    def make(record: Record, k: int) -> tuple[np.ndarray, ...]:
+        label = decode_train_ids(record, source.classes)
+        crop = transforms.draw_crop(label, recipe, seed, k)
+        window = transforms.source_window(crop, label.shape, recipe)
+        image = decode_image(record.image, record.name, window)
+        require_same_size(image, label, record)
+        return (
+            transforms.crop_image(image, crop, recipe),
+            transforms.crop_label(label, crop, recipe),
+            transforms.valid_size(crop, recipe),
+        )
+
+    read = stream.TrainReader(source, make, data_config, seed)
 
     def load(k: int) -> tuple:
-        (image, label), passed_over = read(k)
-        crop = transforms.draw_crop(label, recipe, seed, k)
-        return image, label, *crop, np.int32(passed_over)
+        example, passed_over = read(k)
+        return *example, np.int32(passed_over)
 
     def make_example(k: tf.Tensor) -> dict[str, tf.Tensor]:
-        placeholder = (*_PLACEHOLDER, *_NO_CROP, np.int32(0))
-        image, label, *drawn, unreadable, error = stream.load(load, placeholder, k)
-        image.set_shape([None, None, 3])
-        crop = transforms.Crop(*(tf.ensure_shape(x, [2]) for x in drawn))
+        placeholder = (
+            np.zeros((*recipe.crop_size, 3), np.uint8),
+            np.zeros(recipe.crop_size, np.uint8),
+            np.zeros(2, np.int32),
+            np.int32(0),
+        )
+        image, label, size, unreadable, error = stream.load(load, placeholder, k)
         return {
-            "image": transforms.crop_image(image, crop, recipe),
-            "label": transforms.crop_label(label, crop, recipe),
-            "size": transforms.valid_size(crop, recipe),
+            "image": tf.ensure_shape(image, placeholder[0].shape),
+            "label": tf.ensure_shape(label, recipe.crop_size),
+            "size": tf.ensure_shape(size, [2]),
             "unreadable": unreadable,
             "error": error,
         }

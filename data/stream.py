@@ -22,14 +22,14 @@ _logger = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 _Record = TypeVar("_Record")
-_Decoded = TypeVar("_Decoded")
+_Example = TypeVar("_Example")
 
 _USER_ERRORS = (ValueError, OSError)
 _SKIP_HINT = "Set config.data.on_unreadable = 'skip' to train without such files."
 
 
-class TrainReader(Generic[_Record, _Decoded]):
-    """The record of example k, decoded.
+class TrainReader(Generic[_Record, _Example]):
+    """What `make(record, k)` makes of example k and its record.
 
     Every epoch visits all records once, in an order drawn by seed and epoch. If
     config.data.on_unreadable is "skip", the next of the order replaces a record that
@@ -41,7 +41,7 @@ class TrainReader(Generic[_Record, _Decoded]):
     def __init__(
         self,
         source: RandomAccess[_Record],
-        decode: Callable[[_Record], _Decoded],
+        make: Callable[[_Record, int], _Example],
         data_config: Any,
         seed: int,
     ) -> None:
@@ -51,22 +51,22 @@ class TrainReader(Generic[_Record, _Decoded]):
                 " choose 'stop' or 'skip'"
             )
         self._source = source
-        self._decode = decode
+        self._make = make
         self._skip = data_config.on_unreadable == "skip"
         # Parallel workers straddle two epochs at most, unless epochs are tiny.
         self._order = functools.lru_cache(maxsize=4)(
             functools.partial(stateless.permutation, seed, n=len(source))
         )
 
-    def __call__(self, k: int) -> tuple[_Decoded, int]:
-        """Returns what `decode` made of the record, and how many were passed over."""
+    def __call__(self, k: int) -> tuple[_Example, int]:
+        """Returns the example, and how many records were passed over."""
         n = len(self._source)
         epoch, position = divmod(k, n)
         for passed_over in range(n):
             index = self._order(epoch)[(position + passed_over) % n]
             record = self._source[int(index)]
             try:
-                return self._decode(record), passed_over
+                return self._make(record, k), passed_over
             except UnreadableError as error:
                 if not self._skip:
                     raise ValueError(f"{error}. {_SKIP_HINT}") from None
