@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from configs import common
 from data import classification, pipeline
 from data.sources import make_classification_source, make_source
 from segnext_jax.parallel.mesh import check_batch_size, make_mesh
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> None:
     tf.config.set_visible_devices([], "GPU")  # else it takes the memory JAX needs
     location = checkpoint.locate(_CHECKPOINT.value)
     description = checkpoint.describe(location)
-    config = description.config
+    config = _complete(description.config)
     if _ROOT.value is not None:
         config.data.root = _ROOT.value
     if _SPLIT.value is not None:
@@ -71,6 +72,14 @@ def main(argv: list[str]) -> None:
     variables = checkpoint.restore_weights(location, mesh).best
     evaluation = task.make_evaluator(mesh)(variables, batches())
     print(task.details(evaluation))
+
+
+def _complete(config: ConfigDict) -> ConfigDict:
+    """Gives keys that are newer than the checkpoint their usual values."""
+    complete = common.base(config.task)
+    with complete.unlocked():
+        complete.update(config)
+    return complete
 
 
 def _make_data(config: ConfigDict) -> tuple[Sequence[str], int, Callable[[], Iterator]]:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, config_flags
 from data import classification, pipeline
 from data.sources import make_classification_source, make_source
 from segnext_jax.training.loop import Data, train
-from segnext_jax.visual.console import quiet_libraries
+from segnext_jax.visual.console import name_misspelt_key, quiet_libraries
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, e.g. configs/mscan_t.py or configs/mscan_b.py:official."
@@ -90,15 +90,6 @@ def _default_workdir() -> str:
     return str(Path("runs") / path.stem)
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-    """Says in one line what a misspelt --config.key is nearest to."""
-    try:
-        return app.parse_flags_with_usage(argv)
-    except (KeyError, AttributeError) as error:
-        message = str(error.args[0]).replace("\n", " in --config: ")
-        raise SystemExit(f"no config key {message}") from None
-
-
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(main, flags_parser=_parse_flags)
+    app.run(main, flags_parser=name_misspelt_key(app.parse_flags_with_usage))

@@ -1,8 +1,10 @@
 """train.py and eval.py as a person runs them, on generated scenes and images."""
 
+import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +136,18 @@ def test_eval_repeats_the_score_of_training(whole_run, environment):
         score = re.search(r"mIoU (\S+) %, pixel accuracy (\S+) %", result.stdout)
         assert score, result.stdout
         assert f"Step {STEPS}: {score[0]}" in console
+
+
+def test_eval_reads_checkpoints_from_before_a_key(whole_run, tmp_path, environment):
+    older = tmp_path / "older"
+    shutil.copytree(whole_run[0], older)
+    for path in older.glob("checkpoints/*/description/metadata"):
+        description = json.loads(path.read_text())
+        del description["config"]["loss"], description["config"]["data"]["resize_to"]
+        path.write_text(json.dumps(description))
+    result = run([sys.executable, "eval.py", f"--checkpoint={older}"], environment)
+    assert result.returncode == 0, result.stderr
+    assert "pixel accuracy" in result.stdout
 
 
 def test_eval_refuses_data_of_other_classes(whole_run, tmp_path, environment):

@@ -14,6 +14,13 @@ from segnext_jax.training.task import Batch, Task
 Metrics = dict[str, jax.Array]
 
 
+def step_keys(seed: int, step: jax.typing.ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """PRNG keys of augmentation and model, for the update after `step` updates."""
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    augment_key, model_key = jax.random.split(key)
+    return augment_key, model_key
+
+
 def make_train_step(
     task: Task,
     tx: optax.GradientTransformation,
@@ -69,8 +76,7 @@ def make_train_step(
         return jnp.moveaxis(x, 1, 0)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        augment_key, model_key = jax.random.split(key)
+        augment_key, model_key = step_keys(config.seed, state.step)
         image, target = task.augment(batch, augment_key)
         grads, loss, batch_stats = gradients(state, image, target, model_key)
 

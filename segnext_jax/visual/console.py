@@ -1,6 +1,7 @@
 """What reaches the console."""
 
 import logging as standard_logging
+from collections.abc import Callable
 
 from absl import logging
 
@@ -17,6 +18,25 @@ def quiet_libraries() -> None:
     """Shows what this project and CLU report, and of other libraries what is wrong."""
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_is_wanted)
+
+
+def name_misspelt_key(
+    parse_flags: Callable[[list[str]], list[str]],
+) -> Callable[[list[str]], list[str]]:
+    """Makes a parser of flags say in one line what a wrong --config.key is nearest to.
+
+    Args:
+      parse_flags: argv → what is left of it, e.g. app.parse_flags_with_usage.
+    """
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            return parse_flags(argv)
+        except (KeyError, AttributeError) as error:
+            message = str(error.args[0]).replace("\n", " in --config: ")
+            raise SystemExit(f"no config key {message}") from None
+
+    return parse
 
 
 def _is_wanted(record: standard_logging.LogRecord) -> bool:

@@ -4,16 +4,17 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from segnext_jax.visual.legend import INK, draw_legend, load_font
 
 IGNORE_LABEL = 255
 GAP = 4  # pixels of white between pictures
 
 Palette = Sequence[Sequence[int]]  # RGB, 0..255, one for each class
 
+_STRIPE = np.array((175, 175, 175), np.uint8)
 _HEADINGS = ("image", "truth", "prediction")
-_INK = (40, 40, 40)
-_FRAME = (150, 150, 150)
 
 
 def colorize(
@@ -76,6 +77,34 @@ def overlay(
     return np.where(ignored, image, np.rint(blend).astype(np.uint8))
 
 
+def hatch(
+    image: np.ndarray,
+    where: np.ndarray,
+    *,
+    paper: tuple[int, int, int] | None = None,
+) -> np.ndarray:
+    """Marks pixels by diagonal stripes.
+
+    Args:
+      image: uint8 [h w 3] RGB.
+      where: bool [h w], the pixels to mark.
+      paper: RGB colour between the stripes; the image itself, faint, if None.
+
+    Returns:
+      uint8 [h w 3] RGB.
+    """
+    _check_image(image, where=where)
+    h, w = where.shape
+    # Wide enough for the eye in a page of many pictures, and fine enough for an edge.
+    period = int(np.clip(max(h, w) // 48, 6, 16))
+    y, x = np.ogrid[:h, :w]
+    is_stripe = ((x + y) % period < period // 2)[..., None]
+    between = image // 2 + 40 if paper is None else np.array(paper, np.uint8)
+    return np.where(
+        where[..., None], np.where(is_stripe, _STRIPE, between), image
+    ).astype(np.uint8)
+
+
 def panel(
     image: np.ndarray, truth: np.ndarray, pred: np.ndarray, palette: Palette
 ) -> np.ndarray:
@@ -131,10 +160,9 @@ def save_predictions(
         raise ValueError(f"{len(names)} class names but {len(palette)} colours")
     body = mosaic(panels)
     height, width = body.shape[:2]
-    size = int(np.clip(width // 50, 11, 28))
-    font = ImageFont.load_default(size)
+    font, size = load_font(width)
     head = round(1.8 * size)
-    legend = _legend(names, palette, width, font, size)
+    legend = draw_legend(list(zip(names, palette, strict=True)), width)
     page = Image.new("RGB", (width, head + height + legend.height), "white")
     page.paste(Image.fromarray(body), (0, head))
     page.paste(legend, (0, head + height))
@@ -142,27 +170,8 @@ def save_predictions(
     column = (width - 2 * GAP) // 3
     for number, heading in enumerate(_HEADINGS):
         middle = number * (column + GAP) + column // 2
-        draw.text((middle, head // 2), heading, _INK, font, anchor="mm")
+        draw.text((middle, head // 2), heading, INK, font, anchor="mm")
     page.save(path, format="PNG")
-
-
-def _legend(names, palette: Palette, width: int, font, size: int) -> Image.Image:
-    """Swatches with names, in columns as wide as the longest name needs."""
-    line, margin = round(1.7 * size), round(0.6 * size)
-    longest = max(font.getlength(name) for name in names)
-    columns = max(1, int((width - margin) // (longest + 2.6 * size)))
-    rows = -(-len(names) // columns)
-    columns = -(-len(names) // rows)  # no empty column at the right
-    legend = Image.new("RGB", (width, rows * line + 2 * margin), "white")
-    draw = ImageDraw.Draw(legend)
-    for number, (name, color) in enumerate(zip(names, palette, strict=True)):
-        column, row = divmod(number, rows)
-        x = margin + column * (width - margin) // columns
-        y = margin + row * line + (line - size) // 2
-        box = (x, y, x + round(1.4 * size), y + size)
-        draw.rectangle(box, fill=tuple(color), outline=_FRAME)
-        draw.text((x + 2 * size, y + size / 2), name, _INK, font, anchor="lm")
-    return legend
 
 
 def _check_image(image: np.ndarray, **labels: np.ndarray) -> None:

@@ -37,8 +37,18 @@ def per_class_table(
     for name, *values in zip(names, *columns, strict=True):
         rows.append((name, *(_percent(value) for value in values)))
     rows.append(("mean", _percent(_mean(columns[0])), _percent(_mean(columns[1])), ""))
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = [
+    header, *body, mean = align(rows)
+    rule = "-" * len(header)
+    return "\n".join([header, rule, *body, rule, mean])
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns a line of text a row: the first column to the left, others to the right.
+
+    Raises ValueError for rows that are not equally long.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
         "  ".join(
             [row[0].ljust(widths[0])]
             + [
@@ -48,8 +58,11 @@ def per_class_table(
         ).rstrip()
         for row in rows
     ]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def count_of(number: int, noun: str) -> str:
+    """Writes "1 warning", "1,200 warnings"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _percent(value: float) -> str:
