@@ -7,7 +7,8 @@ Makes 2048×1024 PNG pairs in Cityscapes's layout, and shards as tools/make_shar
 does; then every loader takes its turn, some rounds long: this project's from PNG and
 from shards, mmsegmentation's and PaddleSeg's with several worker counts. All scale by
 0.5-2 and crop 1024². The peers also flip, distort colours and normalise, which here the
-accelerator does; lines with "geometry" are without that.
+accelerator does; lines with "geometry" are without that. Last, how long a stream takes
+to its first batch, from step 0 and from a far one.
 
 Frames are generated, or with --photos real ones: PNG files of 2048×1024. Needs about
 8 MB a frame below --root. `--torch` and `--paddle` name the Python of environments with
@@ -21,6 +22,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +31,14 @@ from PIL import Image
 
 from benchmarks.measure_input import images_per_second
 from configs import mscan_t
-from data import pipeline
+from data import pipeline, stream
 from data.sources import make_source, shards, street_scenes
 from data.sources.cityscapes import CITYSCAPES
 from tools.make_shards import tiled_records
 
 ROOT = Path(__file__).parents[1]
 SIZE = (1024, 2048)
+FAR_STEP = 100_000
 
 
 def main() -> None:
@@ -44,7 +48,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         root = os.path.abspath(args.root or scratch)
-        make_files(root, args.frames, args.photos)
+        if not os.path.exists(os.path.join(root, "shards")):
+            make_files(root, args.frames, args.photos)
         contenders = _contenders(args, root)
         rates: dict[str, list[float]] = {name: [] for name in contenders}
         for _, (name, command) in itertools.product(
@@ -52,18 +57,40 @@ def main() -> None:
         ):
             rates[name].append(_run(command))
             print(f"{name}: {rates[name][-1]:.1f} images/s", file=sys.stderr)
+        firsts: dict[int, list[float]] = {0: [], FAR_STEP: []}
+        for _, step in itertools.product(range(2 * args.rounds + 1), firsts):
+            firsts[step].append(first_batch_seconds(root, args.batch, step))
     _print_table({name: statistics.median(r) for name, r in rates.items()}, rates)
+    for step, seconds in firsts.items():
+        median = statistics.median(seconds[1:])  # the first time warms up
+        print(f"\nA stream from step {step}: first batch after {median:.3f} s")
 
 
 def measure(kind: str, root: str, batch: int, warmup: int, batches: int) -> float:
     """Images per second of this project's pipeline, from "cityscapes" or "shards"."""
+    return images_per_second(_stream(kind, root, batch), batch, warmup, batches)
+
+
+def first_batch_seconds(root: str, batch: int, start_step: int) -> float:
+    """From opening the PNG files as step `start_step` would, to its batch."""
+    start = time.perf_counter()
+    next(_stream("cityscapes", root, batch, start_step))
+    return time.perf_counter() - start
+
+
+def _stream(
+    kind: str, root: str, batch: int, start_step: int = 0
+) -> Iterator[stream.Batch]:
     config = mscan_t.get_config("official")
     config.data.source = kind
     config.data.root = root if kind == "cityscapes" else os.path.join(root, "shards")
-    stream = pipeline.train_stream(
-        make_source(config.data, "train"), config.data, seed=0, batch_size=batch
+    return pipeline.train_stream(
+        make_source(config.data, "train"),
+        config.data,
+        seed=0,
+        batch_size=batch,
+        start_step=start_step,
     )
-    return images_per_second(stream, batch, warmup, batches)
 
 
 def make_files(root: str, frames: int, photos: list[str]) -> None:

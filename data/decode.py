@@ -78,7 +78,7 @@ def decode_image(data: bytes, name: str, window: Window | None = None) -> np.nda
         if data.startswith(_JPEG):
             return _decode_jpeg(data, window)
         if data.startswith(tiles.MAGIC):
-            return tiles.decode(data, 3, window)
+            return tiles.decode(data, window)
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
         return image.numpy()
     except (tf.errors.OpError, ValueError):
@@ -89,7 +89,7 @@ def decode_image(data: bytes, name: str, window: Window | None = None) -> np.nda
 
 
 def decode_label(data: bytes, name: str) -> np.ndarray:
-    """Returns the raw label of a PNG, or of `tiles`.
+    """Returns the raw label of a PNG.
 
     uint8 [h w] for grey and palette files of 1 to 8 bits, uint16 [h w] for 16 bits,
     uint8 [h w 3] for RGB.
@@ -97,8 +97,6 @@ def decode_label(data: bytes, name: str) -> np.ndarray:
     Raises UnreadableError, or ValueError for other kinds of files.
     """
     try:
-        if data.startswith(tiles.MAGIC):
-            return tiles.decode(data, 1)[..., 0]
         if (data[:8], data[24:26]) == _GREY_PNG:
             return tf.io.decode_png(data, 1).numpy()[..., 0]
         with Image.open(io.BytesIO(data)) as image:

@@ -1,48 +1,42 @@
-"""Images as tiles of PNG: a crop decodes only the tiles that it touches.
+"""Images as tiles, so that a crop decodes only what it touches, and fast.
 
 Of a Cityscapes frame, a crop of 1024² at a scale of 0.5-2 needs 40 % of the pixels on
-average, and inflating is most of the cost of reading a PNG. An encoded image is the
-magic bytes, five numbers (image height and width, tile height and width, count of
-tiles), the length of every tile, and the tiles row by row, each a PNG.
+average. Tiles are in QOI (https://qoiformat.org), lossless as PNG: it decodes a frame
+in 11 ms instead of 30 ms, and takes 3.3 MB instead of 2.7 MB. Unlike PNG it has no
+checksum: that is left to the file around it.
+
+An encoded image is the magic bytes; its height and width, those of the tiles, and their
+count; the length of each tile; the tiles, row by row. Numbers are uint32.
 """
 
 import struct
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
-import tensorflow as tf
+import qoi
 
-MAGIC = b"TILEDPNG"
+MAGIC = b"QOITILES"
 
 _HEADER = struct.Struct("<5I")
-_TILE_SIZE = (256, 256)
-# Of zlib's strategies and PNG's filters these decode fastest: 27 ms for a frame of
-# Cityscapes, against 37 ms for the file as distributed, at 16 % more bytes.
-_FAST_TO_DECODE = (
-    *(cv2.IMWRITE_PNG_COMPRESSION, 6),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
-)
+# Smaller ones decode slower in all, larger ones more than is needed: 52 % of a frame.
+_TILE_SIZE = (128, 256)
 
 
 def encode(image: np.ndarray) -> bytes:
-    """Returns the tiles of an image, uint8 [h w 3] RGB or [h w 1]; lossless."""
+    """Returns the tiles of an image, uint8 [h w 3]; lossless."""
     tiles = [
-        _encode_png(image[rows, columns])
-        for rows, columns in _places(image.shape[:2], _TILE_SIZE)
+        qoi.encode(np.ascontiguousarray(image[place]))
+        for place in _places(image.shape[:2], _TILE_SIZE)
     ]
     header = _HEADER.pack(*image.shape[:2], *_TILE_SIZE, len(tiles))
     lengths = np.array([len(tile) for tile in tiles], "<u4").tobytes()
     return b"".join((MAGIC, header, lengths, *tiles))
 
 
-def decode(
-    data: bytes, channels: int, window: tuple[slice, slice] | None = None
-) -> np.ndarray:
-    """Returns the image, uint8 [h w channels]; tiles outside the window stay 0.
+def decode(data: bytes, window: tuple[slice, slice] | None = None) -> np.ndarray:
+    """Returns the image, uint8 [h w 3]; tiles outside the window stay 0.
 
-    Raises ValueError or tf.errors.OpError for damaged data.
+    Raises ValueError for damaged data.
     """
     start = len(MAGIC) + _HEADER.size
     if len(data) < start:
@@ -53,11 +47,21 @@ def decode(
     ends = start + 4 * count + np.cumsum(lengths)
     if len(places) != count or len(lengths) != count or ends[-1] != len(data):
         raise ValueError("the table of tiles does not fit the data")
-    image = np.zeros((h, w, channels), np.uint8)
+    image = np.zeros((h, w, 3), np.uint8)
     for place, end, length in zip(places, ends, lengths, strict=True):
         if window is None or all(map(_overlap, place, window)):
-            image[place] = tf.io.decode_png(data[end - length : end], channels)
+            image[place] = _decode_tile(data[end - length : end], image[place].shape)
     return image
+
+
+def _decode_tile(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        tile = qoi.decode(data)
+    except RuntimeError as error:  # all that qoi raises
+        raise ValueError(str(error)) from None
+    if tile.shape != shape:
+        raise ValueError(f"a tile of {tile.shape}, not {shape}")
+    return tile
 
 
 def _places(
@@ -72,10 +76,3 @@ def _places(
 
 def _overlap(a: slice, b: slice) -> bool:
     return a.start < b.stop and b.start < a.stop
-
-
-def _encode_png(tile: np.ndarray) -> bytes:
-    bgr = tile[..., ::-1] if tile.shape[-1] == 3 else tile
-    is_encoded, data = cv2.imencode(".png", np.ascontiguousarray(bgr), _FAST_TO_DECODE)
-    assert is_encoded, tile.shape
-    return data.tobytes()

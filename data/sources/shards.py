@@ -5,9 +5,9 @@ Written by `python -m tools.make_shards`, read from a disk or from gs://:
     <root>/dataset.json                            classes, and records of every shard
     <root>/<split>-00000-of-00012.array_record     …
 
-A record is a tf.train.Example of the two names, the image and the label, both as
-`data/tiles.py` encodes them; the label has train ids. Records keep the order of the
-source that was converted, so training sees the very same crops.
+A record is a tf.train.Example of the two names, the image as `data/tiles.py` encodes
+it, and the label as a PNG of train ids. Records keep the order of the source that was
+converted, so training sees the very same crops.
 """
 
 import dataclasses
@@ -117,7 +117,7 @@ def write_split(
     remaining = iter(records)
     bounds = [num_records * i // num_shards for i in range(num_shards + 1)]
     for i, (start, end) in enumerate(itertools.pairwise(bounds)):
-        # Groups of one, for random access; a PNG is compressed as it is.
+        # Groups of one, for random access; tiles are compressed.
         path = _path(root, split, i, num_shards)
         writer = ArrayRecordWriter(path, "group_size:1,uncompressed")
         for k in range(start, end):

@@ -106,6 +106,25 @@ def test_illegal_label_stops_the_conversion_by_name(write_cityscapes, convert):
         convert(source)
 
 
+def test_damaged_shard_is_named_and_never_misread(files, convert, tmp_path):
+    root = convert(files, num_shards=1)
+    path = tmp_path / "shards/train-00000-of-00001.array_record"
+    intact = [Shards(root, "train")[i] for i in range(7)]
+    content = path.read_bytes()
+    for position in range(200, len(content) - 200, len(content) // 40):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x10
+        path.write_bytes(bytes(damaged))
+        source = Shards(root, "train")
+        for i in range(7):
+            try:
+                record = source[i]
+            except OSError as error:
+                assert f"train[{i}]: cannot be read" in str(error)
+            else:
+                assert record == intact[i]
+
+
 def test_missing_data_is_named(files, convert, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Correct config\.data\.root = "):
         Shards(str(tmp_path), "train")
