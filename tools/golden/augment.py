@@ -103,6 +103,22 @@ def places() -> Iterator[tuple[CropCase, tuple[int, int]]]:
         yield case, (int(30 + 45 * size[0]), int(60 + 81 * size[1]))
 
 
+def crops(
+    crop: Callable[[np.ndarray, np.ndarray, CropCase], dict[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """What `crop` makes of the named cases, and of many the places alone."""
+    images = scene()
+    golden = dict(images)
+    for case in CROPS:
+        result = case.recipe() | crop(images["image"], images[case.label], case)
+        golden |= {f"{case.name}/{n}": x for n, x in result.items()}
+    results = []
+    for case, (h, w) in places():
+        result = crop(images["image"][:h, :w], images["scene"][:h, :w], case)
+        results.append(place(case, (h, w), result))
+    return golden | stack("places", results)
+
+
 def place(
     case: CropCase, image_size: tuple[int, int], result: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:

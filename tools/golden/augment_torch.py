@@ -84,31 +84,11 @@ WHOLE = {
 
 def main() -> None:
     torch.set_default_dtype(torch.float32)
-    torch_peer.build(  # lets mmseg import on mmcv-lite
-        torch_peer.Variant(
-            files.TINY_DIMS, files.TINY_DEPTHS, files.TINY_CHANNELS, 0.0
-        ),
-        num_classes=2,
-    )
-    files.save("tests/data/golden/augment_mmseg.npz", crops_golden())
+    torch_peer.stub_mmcv_ext()
+    files.save("tests/data/golden/augment_mmseg.npz", augment.crops(scale_and_crop))
     files.save(
         "tests/training/golden/augment_mmseg.npz", colours_golden() | whole_golden()
     )
-
-
-def crops_golden() -> dict[str, np.ndarray]:
-    """Scale and crop: the named cases with images, many with places alone."""
-    scene = augment.scene()
-    golden = dict(scene)
-    for case in augment.CROPS:
-        result = scale_and_crop(scene["image"], scene[case.label], case)
-        result |= case.recipe()
-        golden |= {f"{case.name}/{n}": x for n, x in result.items()}
-    results = []
-    for case, (h, w) in augment.places():
-        result = scale_and_crop(scene["image"][:h, :w], scene["scene"][:h, :w], case)
-        results.append(augment.place(case, (h, w), result))
-    return golden | augment.stack("places", results)
 
 
 def scale_and_crop(
