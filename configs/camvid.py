@@ -3,7 +3,8 @@
     python train.py --config configs/camvid.py --config.data.root=PATH
 
 The folder has images/{train,val}/*.jpg and labels/{train,val}/*.png. Seeds 0 and 1
-reach 39.6 % and 39.4 % mIoU; PyTorch (mmsegmentation's model) 42.3 % and 39.2 %.
+reach 41.2 % and 41.0 % mIoU; with the usual drop path and dropout, 39.6 % and 39.4 %,
+and mmsegmentation's model in PyTorch, on the very same crops, 39.6 % and 39.2 %.
 """
 
 from ml_collections import ConfigDict
@@ -14,6 +15,8 @@ from configs import common
 def get_config() -> ConfigDict:
     config = common.base()
     config.model.dtype = "float32"
+    config.model.drop_path_rate = 0.0  # 11 epochs are too few to overfit
+    config.model.dropout_rate = 0.0
     config.data.source = "folder"
     config.data.root = "datasets/camvid"
     config.data.classes = "camvid"

@@ -237,4 +237,5 @@ def _pad(x: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
 def _is_varied(label: np.ndarray, max_class_ratio: float) -> bool:
     # np.bincount would take 4 times as long, and hold Python's lock.
     counts = cv2.calcHist([label], [0], None, [IGNORE_LABEL], [0, IGNORE_LABEL])
+    counts = counts.astype(int)  # of float32
     return (counts > 0).sum() > 1 and counts.max() / counts.sum() < max_class_ratio
