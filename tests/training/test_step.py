@@ -52,7 +52,7 @@ def test_eight_devices_equal_one(config, make_batch):
     """SegNeXt-T whole, with its augmentation, drop path and dropout."""
     config.model.variant = "T"
     config.model.depthwise = "shift"
-    # In batch 0 rounding moves a gradient by 6e-5, its colours distorted beforehand too:
+    # In batch 0 rounding moves a gradient by 6e-5, even if it is distorted beforehand:
     # most likely a ReLU at its kink. Batches 1 and 2 stay within the bound.
     assert_eight_devices_equal_one(config, make_batch(1, 8, side=128))
 
