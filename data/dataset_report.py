@@ -39,8 +39,8 @@ def make_report(
     Raises ValueError for values of config.data that make no sense.
     """
     # Weights are for training; without its split, for whatever was looked at.
-    default = next(iter(splits))
-    train = splits.get(data_config.train_split, splits[default])
+    split = data_config.train_split
+    train = splits[split if split in splits else next(iter(splits))]
     suggested = median_frequency_weights(train.pixels, train.image_pixels)
     weights = tuple(float(f"{weight:.3g}") for weight in suggested)
     problems = [(s, p) for s, part in splits.items() for p in part.problems]
