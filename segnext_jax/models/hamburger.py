@@ -5,10 +5,12 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from segnext_jax.models.layers import Dtype, Initializer
-from segnext_jax.ops.nmf import Gradient, nmf
-from segnext_jax.ops.resize import resize_bilinear
+from segnext_jax.ops import nmf
+from segnext_jax.ops.resize import resize_valid
+from segnext_jax.ops.valid import Size, halve, inside, zero_outside
 
 # Evaluation always starts from these bases, so that a checkpoint has one score; the
 # peers draw new ones at every forward pass.
@@ -20,7 +22,8 @@ class LightHam(nn.Module):
     """Features at strides 8, 16, 32 → logits at stride 8.
 
     List of `[b h w c]` → `[b h w num_classes]`, float32. Needs the rng streams
-    `dropout` and `nmf` when training.
+    `dropout` and `nmf` when training; otherwise `nmf`, if there is one, draws other
+    bases than the usual ones. `size`, int32 [b 2], is that of the images at stride 8.
     """
 
     num_classes: int
@@ -31,26 +34,31 @@ class LightHam(nn.Module):
     dropout_rate: float = 0.1
     nmf_train_steps: int = 6
     nmf_eval_steps: int = 7
-    nmf_gradient: Gradient = "unrolled"
+    nmf_gradient: nmf.Gradient = "unrolled"
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features: list[jax.Array], *, train: bool) -> jax.Array:
+    def __call__(
+        self, features: list[jax.Array], *, train: bool, size: Size = None
+    ) -> jax.Array:
         pointwise = partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
         norm = partial(nn.GroupNorm, num_groups=32, epsilon=_EPSILON, dtype=self.dtype)
-        size = features[0].shape[1:3]
-        x = jnp.concatenate([resize_bilinear(f, size) for f in features], axis=-1)
-
-        x = pointwise(self.channels, use_bias=False, name="squeeze")(x)
-        x = nn.relu(norm(name="squeeze_norm")(x))
+        x = Squeeze(self.channels, self.kernel_init, self.dtype, name="squeeze")(
+            features, size
+        )
+        # Moments are those of the images alone.
+        mask = (
+            None if size is None else jnp.broadcast_to(inside(x.shape, size), x.shape)
+        )
+        x = nn.relu(norm(name="squeeze_norm")(x, mask=mask))
 
         y = nn.relu(pointwise(self.channels, name="ham_in")(x))
-        y = self._global_context(y, train=train)
+        y = self._global_context(zero_outside(y, size), train=train)
         y = pointwise(self.channels, use_bias=False, name="ham_out")(y)
-        x = nn.relu(x + norm(name="ham_out_norm")(y))
+        x = nn.relu(x + norm(name="ham_out_norm")(y, mask=mask))
 
         x = pointwise(self.channels, use_bias=False, name="align")(x)
-        x = nn.relu(norm(name="align_norm")(x))
+        x = nn.relu(norm(name="align_norm")(x, mask=mask))
 
         # Dropout2d: whole channels of one example.
         x = nn.Dropout(self.dropout_rate, broadcast_dims=(1, 2))(
@@ -62,13 +70,45 @@ class LightHam(nn.Module):
 
     def _global_context(self, x: jax.Array, *, train: bool) -> jax.Array:
         b, h, w, d = x.shape
+        x = x.reshape(b, h * w, d)
         if train:
             draw = partial(jax.random.fold_in, self.make_rng("nmf"))
             key = jax.vmap(draw)(jnp.arange(b))
-            steps = self.nmf_train_steps
+            steps, gradient = self.nmf_train_steps, self.nmf_gradient
+            x = nmf.nmf(x, key, self.rank, steps=steps, gradient=gradient)
+        elif self.has_rng("nmf"):
+            key = self.make_rng("nmf")
+            x = nmf.nmf(x, key, self.rank, steps=self.nmf_eval_steps)
         else:
-            key = jax.random.key(_EVAL_KEY)
-            steps = self.nmf_eval_steps
-        x = x.reshape(b, h * w, d)
-        x = nmf(x, key, self.rank, steps=steps, gradient=self.nmf_gradient)
+            # Drawn while tracing: an exported program has them as a constant.
+            with jax.ensure_compile_time_eval():
+                bases = nmf.draw_bases(jax.random.key(_EVAL_KEY), d, self.rank)
+            bases = jnp.broadcast_to(bases, (b, d, self.rank))
+            x = nmf.factorize(x, bases, steps=self.nmf_eval_steps)
         return x.reshape(b, h, w, d)
+
+
+class Squeeze(nn.Module):
+    """Enlarges features to the first ones, concatenates and projects them (1×1).
+
+    Computed in another order: projected before they are enlarged, which is the same
+    linear map, and summed. List of `[b h w c]`, each half as large as the one before →
+    `[b h w channels]`.
+    """
+
+    channels: int
+    kernel_init: Initializer
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, features: list[jax.Array], size: Size = None) -> jax.Array:
+        widths = [x.shape[-1] for x in features]
+        kernel = self.param("kernel", self.kernel_init, (sum(widths), self.channels))
+        kernels = jnp.split(kernel.astype(self.dtype), np.cumsum(widths)[:-1])
+        shape = features[0].shape[1:3]
+        parts, own_size = [], size
+        for x, part in zip(features, kernels, strict=True):
+            x = jnp.dot(x.astype(self.dtype), part, preferred_element_type=jnp.float32)
+            parts.append(resize_valid(x, own_size, size, shape))
+            own_size = halve(own_size)
+        return sum(parts[1:], parts[0]).astype(self.dtype)

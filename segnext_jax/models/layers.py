@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from segnext_jax.ops.depthwise import Implementation, depthwise_conv
+from segnext_jax.ops.valid import Size, zero_outside
 
 Dtype = jnp.dtype | type
 Initializer = Callable[..., jax.Array]
@@ -19,14 +20,17 @@ fan_in_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class DepthwiseConv(nn.Module):
-    """Depthwise convolution with bias, stride 1, SAME: [b h w c] → [b h w c]."""
+    """Depthwise convolution with bias, stride 1, SAME: [b h w c] → [b h w c].
+
+    What lies outside images of `size` counts as padding, too.
+    """
 
     kernel_size: tuple[int, int]
     dtype: Dtype = jnp.float32
     implementation: Implementation = "auto"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, size: Size = None) -> jax.Array:
         channels = x.shape[-1]
         # One input and one output channel per group: fan_out is kh·kw.
         stddev = math.sqrt(2 / math.prod(self.kernel_size))
@@ -35,6 +39,7 @@ class DepthwiseConv(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x = zero_outside(x, size)
         return depthwise_conv(x, kernel, implementation=self.implementation) + bias
 
 

@@ -15,18 +15,21 @@ from segnext_jax.models.layers import (
     fan_out_normal,
 )
 from segnext_jax.ops.depthwise import Implementation
+from segnext_jax.ops.feed_forward import Layer, feed_forward_by_rows, strip_height
 from segnext_jax.ops.gelu import gelu
+from segnext_jax.ops.valid import Size, halve, zero_outside
 
 _MLP_RATIOS = (8, 8, 4, 4)
 _STRIP_LENGTHS = (7, 11, 21)
-_EPSILON = 1e-5
+EPSILON = 1e-5
 
 
 class MSCAN(nn.Module):
     """Image → features at strides 4, 8, 16 and 32.
 
     `[b h w 3]`, normalised → list of `[b h/s w/s embed_dims[i]]` in `dtype`. Needs the
-    rng stream `drop_path` when training.
+    rng stream `drop_path` when training. Of images smaller than their array, `size`
+    int32 [b 2], the features inside them are what they are without the rest.
     """
 
     embed_dims: tuple[int, int, int, int]
@@ -34,9 +37,12 @@ class MSCAN(nn.Module):
     drop_path_rate: float = 0.1
     dtype: Dtype = jnp.float32
     depthwise: Implementation = "auto"
+    is_folded: bool = False  # the convolutions hold the norms: models/folding.py
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
+    def __call__(
+        self, x: jax.Array, *, train: bool, size: Size = None
+    ) -> list[jax.Array]:
         drop_path_rates = iter(np.linspace(0, self.drop_path_rate, sum(self.depths)))
         norm = make_batch_norm(self.dtype, train=train)
         features = []
@@ -45,21 +51,26 @@ class MSCAN(nn.Module):
         ):
             stage = f"stage{i + 1}"
             if i == 0:
-                x = Stem(dim, self.dtype, name="stem")(x, train=train)
+                x = Stem(dim, self.dtype, self.is_folded, name="stem")(
+                    x, train=train, size=size
+                )
+                size = halve(halve(size))
             else:
+                x = zero_outside(x, size)
                 x = _strided_conv(dim, self.dtype, name=f"{stage}_embed")(x)
-                x = norm(name=f"{stage}_embed_norm")(x)
+                if not self.is_folded:
+                    x = norm(name=f"{stage}_embed_norm")(x)
+                size = halve(size)
             for j in range(depth):
                 x = Block(
                     mlp_ratio=_MLP_RATIOS[i],
                     drop_path_rate=float(next(drop_path_rates)),
                     dtype=self.dtype,
                     depthwise=self.depthwise,
+                    is_folded=self.is_folded,
                     name=f"{stage}_block{j}",
-                )(x, train=train)
-            x = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name=f"{stage}_norm")(
-                x
-            )
+                )(x, train=train, size=size)
+            x = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype, name=f"{stage}_norm")(x)
             features.append(x)
         return features
 
@@ -69,15 +80,19 @@ class Stem(nn.Module):
 
     dim: int
     dtype: Dtype
+    is_folded: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
         norm = make_batch_norm(self.dtype, train=train)
+        x = zero_outside(x, size)
         x = _strided_conv(self.dim // 2, self.dtype, name="conv1")(x)
-        x = norm(name="norm1")(x)
+        if not self.is_folded:
+            x = norm(name="norm1")(x)
         x = gelu(x)
+        x = zero_outside(x, halve(size))
         x = _strided_conv(self.dim, self.dtype, name="conv2")(x)
-        return norm(name="norm2")(x)
+        return x if self.is_folded else norm(name="norm2")(x)
 
 
 class Block(nn.Module):
@@ -87,18 +102,26 @@ class Block(nn.Module):
     drop_path_rate: float
     dtype: Dtype
     depthwise: Implementation
+    is_folded: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
+        attention = Attention(
+            self.dtype, self.depthwise, self.is_folded, name="attention"
+        )
+        ffn = FeedForward(self.mlp_ratio, self.dtype, self.depthwise, name="ffn")
+        if self.is_folded:
+            x = attention(x, size)
+            return x + ffn(x, train=train, size=size)
         norm = make_batch_norm(self.dtype, train=train)
         drop_path = partial(DropPath(self.drop_path_rate), train=train)
 
         y = norm(name="norm1")(x)
-        y = Attention(self.dtype, self.depthwise, name="attention")(y)
+        y = attention(y, size)
         x = x + drop_path(LayerScale(self.dtype, name="layer_scale1")(y))
 
         y = norm(name="norm2")(x)
-        y = FeedForward(self.mlp_ratio, self.dtype, self.depthwise, name="ffn")(y)
+        y = ffn(y, train=train, size=size)
         return x + drop_path(LayerScale(self.dtype, name="layer_scale2")(y))
 
 
@@ -107,23 +130,26 @@ class Attention(nn.Module):
 
     dtype: Dtype
     depthwise: Implementation
+    is_folded: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, size: Size = None) -> jax.Array:
         dim = x.shape[-1]
         y = _pointwise(dim, self.dtype, name="proj1")(x)
         y = gelu(y)
-        y = y * self._weights(y)
+        y = y * self._weights(y, size)
+        if self.is_folded:  # of the block, too
+            x = LayerScale(self.dtype, name="shortcut")(x)
         return x + _pointwise(dim, self.dtype, name="proj2")(y)
 
-    def _weights(self, x: jax.Array) -> jax.Array:
+    def _weights(self, x: jax.Array, size: Size) -> jax.Array:
         """A 5×5 convolution, three pairs of strips on top, and their mix (eq. 1)."""
         conv = partial(DepthwiseConv, dtype=self.dtype, implementation=self.depthwise)
-        base = conv((5, 5), name="conv5x5")(x)
+        base = conv((5, 5), name="conv5x5")(x, size)
         total = base
         for k in _STRIP_LENGTHS:
-            strip = conv((1, k), name=f"conv1x{k}")(base)
-            total = total + conv((k, 1), name=f"conv{k}x1")(strip)
+            strip = conv((1, k), name=f"conv1x{k}")(base, size)
+            total = total + conv((k, 1), name=f"conv{k}x1")(strip, size)
         return _pointwise(x.shape[-1], self.dtype, name="mix")(total)
 
 
@@ -135,10 +161,23 @@ class FeedForward(nn.Module):
     depthwise: Implementation
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
         dim = x.shape[-1]
+        rows = strip_height(x, self.ratio * dim) if self.depthwise == "auto" else None
+        if rows and not train and not self.is_initializing():
+            layers = self.variables["params"]
+            expand, conv, project = (
+                Layer(
+                    *nn.dtypes.promote_dtype(
+                        layers[name]["kernel"], layers[name]["bias"], dtype=self.dtype
+                    )
+                )
+                for name in ("expand", "conv3x3", "project")
+            )
+            x = x.astype(self.dtype)
+            return feed_forward_by_rows(x, expand, conv, project, rows=rows, size=size)
         y = _pointwise(self.ratio * dim, self.dtype, name="expand")(x)
-        y = DepthwiseConv((3, 3), self.dtype, self.depthwise, name="conv3x3")(y)
+        y = DepthwiseConv((3, 3), self.dtype, self.depthwise, name="conv3x3")(y, size)
         y = gelu(y)
         return _pointwise(dim, self.dtype, name="project")(y)
 
@@ -152,7 +191,7 @@ def make_batch_norm(dtype: Dtype, *, train: bool) -> partial[nn.BatchNorm]:
         nn.BatchNorm,
         use_running_average=not train,
         momentum=0.9,
-        epsilon=_EPSILON,
+        epsilon=EPSILON,
         dtype=dtype,
     )
 

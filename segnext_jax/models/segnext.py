@@ -12,6 +12,7 @@ from segnext_jax.models.layers import Initializer, fan_in_normal, fan_out_normal
 from segnext_jax.models.mscan import MSCAN
 from segnext_jax.ops.depthwise import Implementation
 from segnext_jax.ops.nmf import Gradient
+from segnext_jax.ops.valid import Size, halve
 
 Variables = dict[str, Any]  # params and batch_stats
 
@@ -40,14 +41,26 @@ class Decoder(NamedTuple):
 
 
 class SegNeXt(nn.Module):
-    """Image → logits at stride 8: `[b h w 3]`, normalised → `[b h/8 w/8 classes]`."""
+    """Image → logits at stride 8: `[b h w 3]`, normalised → `[b h/8 w/8 classes]`.
+
+    Images may be smaller than their array: `size`, int32 [b 2], is the true (height,
+    width) of each. Inside, their logits are those without padding; `logits_size` of
+    them is image.
+    """
 
     backbone: MSCAN
     decoder: LightHam
 
-    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        features = self.backbone(image, train=train)
-        return self.decoder(features[1:], train=train)
+    def __call__(
+        self, image: jax.Array, *, train: bool, size: Size = None
+    ) -> jax.Array:
+        features = self.backbone(image, train=train, size=size)
+        return self.decoder(features[1:], train=train, size=logits_size(size))
+
+
+def logits_size(size: Size) -> Size:
+    """Size of the logits of images of this size: an eighth of it, rounded up."""
+    return halve(halve(halve(size)))
 
 
 def make_model(config: ConfigDict, num_classes: int) -> SegNeXt:

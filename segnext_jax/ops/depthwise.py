@@ -4,13 +4,13 @@ XLA's grouped convolution is slow on every platform measured (jax issues 13800 a
 23713), so the operator has several implementations of one definition.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Implementation = Literal["auto", "xla", "shift"]
+Implementation = Literal["auto", "xla", "shift", "portable"]
 
 
 def depthwise_conv(
@@ -23,7 +23,8 @@ def depthwise_conv(
       kernel: [kh kw c], kh and kw odd, same dtype as `x`.
       implementation: "xla" is the grouped convolution, "shift" the sum of shifted
         copies with a hand-written backward, "auto" the faster of the two on the
-        default platform: docs/performance.md has the measurements.
+        default platform: docs/performance.md has the measurements. "portable" is for
+        programs exported to several platforms: each takes the faster one.
 
     Returns:
       [b h w c] in the dtype of `x`.
@@ -49,8 +50,13 @@ def depthwise_conv(
         return _grouped_conv(x, kernel)
     if implementation == "shift":
         return _shift_conv(x, kernel)
+    if implementation == "portable":
+        return lax.platform_dependent(
+            x, kernel, cuda=_grouped_conv, rocm=_grouped_conv, default=_shift_conv
+        )
     raise ValueError(
-        f'unknown implementation {implementation!r}: use "auto", "xla" or "shift"'
+        f"unknown implementation {implementation!r}: use one of "
+        f"{', '.join(get_args(Implementation))}"
     )
 
 
@@ -76,13 +82,33 @@ def _grouped_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _shift_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     kh, kw, _ = kernel.shape
     _, h, w, _ = x.shape
-    padded = _pad(x, kh, kw)
-    total = jnp.zeros(x.shape, jnp.float32)
+    # A column more than needed: rows of a multiple of 4 kB lie in the same few sets of
+    # a CPU's cache and drive each other out; tall kernels take up to twice as long.
+    padded = materialize(
+        jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2 + 1), (0, 0)))
+    )
+    total = sum_taps(padded, kernel, (h, w)).astype(x.dtype)
+    # XLA puts such a sum into everything that uses it, to be computed there once more;
+    # padding it does not.
+    total = materialize(jnp.pad(total, ((0, 0), (0, 0), (0, 1), (0, 0))))
+    return total[:, :, :w]
+
+
+def sum_taps(padded: jax.Array, kernel: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Convolves every channel by shift-and-add, without padding: `shape` in float32."""
+    kh, kw, _ = kernel.shape
+    h, w = shape
+    total = jnp.zeros((padded.shape[0], h, w, padded.shape[-1]), jnp.float32)
     for i in range(kh):
         for j in range(kw):
             shifted = padded[:, i : i + h, j : j + w].astype(jnp.float32)
             total += shifted * kernel[i, j].astype(jnp.float32)
-    return total.astype(x.dtype)
+    return total
+
+
+def materialize(x: jax.Array) -> jax.Array:
+    """On a CPU keeps XLA from moving what follows into what `x` comes from."""
+    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
 def _shift_conv_fwd(x, kernel):

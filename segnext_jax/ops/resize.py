@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from segnext_jax.ops.valid import Size
+
 
 def resize_bilinear(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     """Resizes as PyTorch's `F.interpolate(mode="bilinear", align_corners=False)`.
@@ -18,6 +20,10 @@ def resize_bilinear(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     Returns:
       [b height width c] in the dtype of `x`; interpolated in float32.
     """
+    if not all(isinstance(side, int) for side in (*x.shape[1:3], *size)):
+        # Sides that are known when an exported program is called.
+        old, new = (jnp.array([s], jnp.int32) for s in (x.shape[1:3], size))
+        return resize_valid(x, old, new, size)
     y = x.astype(jnp.float32)
     for axis, length in zip((1, 2), size, strict=True):
         if length % y.shape[axis] == 0:
@@ -25,6 +31,50 @@ def resize_bilinear(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
         else:
             y = _interpolate(y, axis, length)
     return y.astype(x.dtype)
+
+
+def resize_valid(
+    x: jax.Array, size: Size, new_size: Size, shape: tuple[int, ...]
+) -> jax.Array:
+    """`resize_bilinear` of images that may be smaller than their arrays.
+
+    Args:
+      x: [b h w c], floating point; images at the top left.
+      size: int32 [b 2], (height, width) of each image; None: `x` is full.
+      new_size: those of the images in the result, below 2^15; None as `size` is.
+      shape: (height, width) of the result; what is outside the images repeats an edge.
+
+    Returns:
+      [b height width c] in the dtype of `x`; interpolated in float32.
+    """
+    if size is None or new_size is None:
+        return resize_bilinear(x, shape)
+    y = x.astype(jnp.float32)
+    for axis, length in zip((1, 2), shape, strict=True):
+        lower, upper, fraction = _sample(
+            size[:, axis - 1], new_size[:, axis - 1], length
+        )
+        along = [1, 1, 1, 1]
+        along[0], along[axis] = fraction.shape
+        fraction = fraction.reshape(along)
+        below, above = (
+            jnp.take_along_axis(y, index.reshape(along), axis=axis)
+            for index in (lower, upper)
+        )
+        y = below * (1 - fraction) + above * fraction
+    return y.astype(x.dtype)
+
+
+def _sample(size: jax.Array, new_size: jax.Array, length: int):
+    """Neighbours that output pixels blend, and the weight of the upper: [b length]."""
+    size, new_size = size[:, None], new_size[:, None]
+    # Position (p + 0.5)·size / new_size - 0.5 as a fraction of whole numbers: float32
+    # would lose a part of the weight where positions are large.
+    numerator = (2 * jnp.arange(length) + 1) * size - new_size
+    numerator = jnp.clip(numerator, 0, 2 * new_size * (size - 1))
+    lower, rest = jnp.divmod(numerator, 2 * new_size)
+    upper = jnp.minimum(lower + 1, size - 1)
+    return lower, upper, rest / (2 * new_size)
 
 
 def _enlarge(x: jax.Array, axis: int, factor: int) -> jax.Array:
@@ -35,17 +85,23 @@ def _enlarge(x: jax.Array, axis: int, factor: int) -> jax.Array:
     if factor == 1:
         return x
     length = x.shape[axis]
-    offset = (np.arange(factor, dtype=np.float32) + 0.5) / factor - 0.5
-    weights = np.stack([np.maximum(-offset, 0), 1 - abs(offset), np.maximum(offset, 0)])
     shape = [1] * (x.ndim + 1)
     shape[axis + 1] = factor
     before, here, after = (
         jnp.expand_dims(neighbour, axis + 1) * weight.reshape(shape)
-        for neighbour, weight in zip(_neighbours(x, axis), weights, strict=True)
+        for neighbour, weight in zip(
+            _neighbours(x, axis), blend_weights(factor), strict=True
+        )
     )
     out_shape = list(x.shape)
     out_shape[axis] = length * factor
     return (before + here + after).reshape(out_shape)
+
+
+def blend_weights(factor: int) -> np.ndarray:
+    """[3 factor] float32: of the pixel before, here and after, for every phase."""
+    offset = (np.arange(factor, dtype=np.float32) + 0.5) / factor - 0.5
+    return np.stack([np.maximum(-offset, 0), 1 - abs(offset), np.maximum(offset, 0)])
 
 
 def _neighbours(x: jax.Array, axis: int):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import golden_fill
+import golden_model
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,11 +48,7 @@ def peer_variables(shapes, rule):
 
 @pytest.fixture(autouse=True)
 def same_bases(monkeypatch):
-    def draw_bases(key, d, rank):
-        bases = golden_fill.fill(golden_fill.BASES, (d, rank))
-        return jnp.asarray(bases / np.linalg.norm(bases, axis=0))
-
-    monkeypatch.setattr(nmf, "draw_bases", draw_bases)
+    monkeypatch.setattr(nmf, "draw_bases", golden_model.draw_bases)
 
 
 def assert_close(actual, expected):

@@ -1,5 +1,7 @@
 """Depthwise convolution: every implementation is the same function."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +62,7 @@ def test_definition_written_as_loops():
     expected = np.zeros_like(x)
     for row, column, i, j in np.ndindex(4, 3, 3, 5):
         expected[0, row, column] += padded[0, row + i, column + j] * kernel[i, j]
-    for implementation in ("shift", "xla", "auto"):
+    for implementation in ("shift", "xla", "auto", "portable"):
         actual = depthwise_conv(x, kernel, implementation=implementation)
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
 
@@ -165,5 +167,13 @@ def test_mixed_dtypes_are_named():
 
 def test_unknown_implementation_is_named():
     x, kernel, _ = draw((4, 4), (3, 3))
-    with pytest.raises(ValueError, match=r"'pallas'.*\"auto\", \"xla\" or \"shift\""):
+    with pytest.raises(ValueError, match="'pallas': use one of auto, xla"):
         depthwise_conv(x, kernel, implementation="pallas")
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_only_cpus_keep_xla_from_fusing(platform):
+    x, kernel, _ = draw((4, 4), (3, 3))
+    conv = jax.jit(partial(depthwise_conv, implementation="shift"))
+    program = conv.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    assert ("optimization_barrier" in program) == (platform == "cpu")

@@ -92,3 +92,52 @@ def test_jit_changes_nothing():
         rtol=0,
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "new_size"),
+    [
+        ((4, 3), (8, 6)),
+        ((5, 7), (12, 9)),
+        ((1, 2), (6, 5)),
+        ((5, 7), (5, 7)),
+        ((5, 7), (3, 4)),
+    ],
+)
+def test_images_in_larger_arrays_are_resized_alone(size, new_size):
+    """By the edges of the image, whatever is around it."""
+    x = uniform((2, 6, 8, 2))
+    other = (6, 8), (7, 8)
+    output = resize.resize_valid(
+        x, jnp.array([size, other[0]]), jnp.array([new_size, other[1]]), (13, 11)
+    )
+    h, w = size
+    for row, image, (height, width) in (
+        (0, x[:1, :h, :w], new_size),
+        (1, x[1:], other[1]),
+    ):
+        expected = resize_bilinear(image, (height, width))
+        actual = output[row : row + 1, :height, :width]
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
+    assert np.isfinite(output).all()
+
+
+def test_positions_in_long_images_are_exact():
+    """Floating point would be off by 1e-3 of a pixel here, and so of the ramp."""
+    length, factor = 4000, 8
+    ramp = jnp.arange(length, dtype=jnp.float32)[None, None, :, None]
+    output = resize.resize_valid(
+        ramp,
+        jnp.array([[1, length]]),
+        jnp.array([[1, length * factor]]),
+        (1, length * factor),
+    )
+    position = (np.arange(length * factor) + 0.5) / factor - 0.5
+    expected = np.clip(position, 0, length - 1)
+    np.testing.assert_allclose(output[0, 0, :, 0], expected, rtol=1e-7)
+
+
+def test_full_arrays_are_resized_as_always():
+    x = uniform((1, 3, 5, 2))
+    output = resize.resize_valid(x, None, None, (6, 7))
+    np.testing.assert_array_equal(output, resize_bilinear(x, (6, 7)))

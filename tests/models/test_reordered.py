@@ -1,0 +1,52 @@
+"""Layers whose operations are computed in another order."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segnext_jax.models.hamburger import Squeeze
+from segnext_jax.models.mscan import FeedForward
+from segnext_jax.ops import feed_forward
+from segnext_jax.ops.resize import resize_bilinear
+
+
+def draw(*shape, seed=0):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
+
+def test_feed_forward_goes_by_rows_only_to_infer(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    monkeypatch.setattr(feed_forward, "_STRIP_BYTES", 1)
+    x = draw(1, 5, 4, 3)
+    layer = FeedForward(ratio=2, dtype=jnp.float32, depthwise="auto")
+    variables = layer.init(jax.random.key(0), x, train=False)
+    trained: Any = layer.apply(variables, x, train=True)
+    inferred: Any = layer.apply(variables, x, train=False)
+    np.testing.assert_allclose(inferred, trained, rtol=0, atol=1e-6)
+
+    def is_loop(depthwise, *, train):
+        layer = FeedForward(ratio=2, dtype=jnp.float32, depthwise=depthwise)
+        jaxpr = jax.make_jaxpr(lambda x: layer.apply(variables, x, train=train))(x)
+        return any(eqn.primitive.name in ("scan", "while") for eqn in jaxpr.eqns)
+
+    assert is_loop("auto", train=False)
+    assert not is_loop("auto", train=True)
+    assert not is_loop("portable", train=False)  # for other platforms
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_squeeze_is_a_projection_of_the_enlarged_features(dtype):
+    features = [draw(2, 8, 12, 3), draw(2, 4, 6, 5, seed=1), draw(2, 2, 3, 4, seed=2)]
+    squeeze = Squeeze(6, nn.initializers.normal(1.0), dtype)
+    variables = squeeze.init(jax.random.key(0), features)
+    enlarged = [resize_bilinear(x, (8, 12)) for x in features]
+    expected = jnp.concatenate(enlarged, axis=-1) @ variables["params"]["kernel"]
+    actual: Any = squeeze.apply(variables, features)
+    assert actual.dtype == dtype
+    atol = {jnp.float32: 1e-6, jnp.bfloat16: 1e-2}[dtype] * np.abs(expected).max()
+    np.testing.assert_allclose(actual.astype(jnp.float32), expected, rtol=0, atol=atol)
