@@ -1,65 +1,247 @@
 """Scores a checkpoint: python eval.py --checkpoint WORKDIR_OR_STEP
 
-A workdir stands for its best checkpoint, WORKDIR/checkpoints/STEP for that one. Flags
-take other data than it was trained with, e.g. --data.root.
+    [--protocol official|paddle|mmseg1x [--multi_scale]] [--output DIR] …
+
+A workdir stands for its best checkpoint, WORKDIR/checkpoints/STEP for that one. Data
+and protocol are those of its config unless flags say otherwise: docs/evaluation.md.
 """
 
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow only reads files here
 
 import jax
+import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
+from tqdm import tqdm
 
-from configs import common
-from data import classification, pipeline
-from data.sources import make_classification_source, make_source
-from segnext_jax.parallel.mesh import check_batch_size, make_mesh
+from configs import common, protocols
+from data import classification
+from data.evaluation import EvalReader
+from data.sources import Record, Source, make_classification_source, make_source
+from data.test_server import LabelIdWriter
+from segnext_jax.evaluation import report
+from segnext_jax.evaluation.inspection import Inspection
+from segnext_jax.parallel.environment import environment
+from segnext_jax.parallel.mesh import make_mesh
 from segnext_jax.training import checkpoint
-from segnext_jax.training.task import make_task
-from segnext_jax.visual.console import quiet_libraries
+from segnext_jax.training.classification import Classification
+from segnext_jax.training.segmentation import Segmentation
+from segnext_jax.visual.console import name_misspelt_key, quiet_libraries
+from segnext_jax.visual.evaluation_page import describe_draws
+from segnext_jax.weights.description import Description
+
+_NUM_WORST = 20  # images in the report
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "A workdir, or one step in its checkpoints/.", required=True
 )
+_PROTOCOL = flags.DEFINE_enum(
+    "protocol", None, protocols.NAMES, "Published protocol to score by."
+)
+_MULTI_SCALE = flags.DEFINE_bool(
+    "multi_scale", False, "With the scales of --protocol, and flip."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for report.html, metrics.json, per_image.json and more."
+)
+_TEST_SERVER = flags.DEFINE_string(
+    "test_server", None, "Folder for predictions as PNGs of the data set's label ids."
+)
+_NMF_DRAWS = flags.DEFINE_integer(
+    "nmf_draws", 0, "Score that often with random NMF bases, too.", lower_bound=0
+)
+_MULTI_PROCESS = flags.DEFINE_bool(
+    "multi_process", False, "One process a host of a TPU pod or Slurm job; see README."
+)
 _ROOT = flags.DEFINE_string("data.root", None, "Data set; the checkpoint's if unset.")
 _SPLIT = flags.DEFINE_string(
     "data.val_split", None, "Split; the checkpoint's if unset."
-)
-_BATCH_SIZE = flags.DEFINE_integer(
-    "eval.batch_size", None, "Of all devices together; the checkpoint's if unset."
-)
-
-_MULTI_PROCESS = flags.DEFINE_bool(
-    "multi_process", False, "One process a host of a TPU pod or Slurm job; see README."
 )
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    if _MULTI_SCALE.value and _PROTOCOL.value is None:
+        raise app.UsageError("--multi_scale is of a --protocol; or use --eval.scales")
     quiet_libraries()
     if _MULTI_PROCESS.value:
         jax.distributed.initialize()
     tf.config.set_visible_devices([], "GPU")  # else it takes the memory JAX needs
     location = checkpoint.locate(_CHECKPOINT.value)
     description = checkpoint.describe(location)
-    config = _complete(description.config)
+    config = _make_config(description.config)
+    if _OUTPUT.value:
+        tf.io.gfile.makedirs(_OUTPUT.value)  # before the work, not after it
+    is_classification = config.task == "classification"
+    evaluate = _classify if is_classification else _segment
+    evaluate(config, location, description)
+
+
+def _segment(
+    config: ConfigDict, location: checkpoint.Location, description: Description
+) -> None:
+    source = _Named(make_source(config.data, config.data.val_split), config.data.root)
+    checkpoint.check_classes(description, source.classes.names, config.data.root)
+    reader = EvalReader(
+        source,
+        config.eval,
+        batch_size=config.eval.batch_size,
+        shard_index=jax.process_index(),
+        shard_count=jax.process_count(),
+    )
+    mesh = make_mesh()
+    classes, absent = description.classes, config.eval.absent_class
+    task = Segmentation(config, classes, description.palette)
+    evaluator = task.make_evaluator(mesh)
+    inspection = Inspection(len(classes), _NUM_WORST if _OUTPUT.value else 0)
+    _log_start(config, location, len(source))
+    sizes = reader.sizes  # reading them tells the names, too
+    server = None
+    if _TEST_SERVER.value:
+        server = LabelIdWriter(_TEST_SERVER.value, source.classes, source.names)
+    variables = checkpoint.restore_weights(location, mesh).best
+
+    with _progress(len(source)) as bar:
+
+        def on_image(index: int, image, label, pred) -> None:
+            inspection(index, image, label, pred)
+            if server:
+                server.write(index, pred)
+            bar.update()
+
+        evaluation = evaluator(variables, reader(), num_examples=0, on_image=on_image)
+
+    def draw(k: int) -> float:
+        with _progress(len(source), f"draw {k + 1}") as bar:
+            drawn = evaluator(
+                variables,
+                reader(),
+                num_examples=0,
+                key=jax.random.key(k),
+                on_image=lambda *_: bar.update(),
+            )
+        return drawn.confusion.compute(absent)["miou"]
+
+    scores = report.make_scores(evaluation, inspection.boundary(), classes, absent)
+    draws = report.make_draws([draw(k) for k in range(_NMF_DRAWS.value)])
+    if jax.process_index() > 0:
+        return
+    print(report.describe(scores))
+    if draws:
+        print(describe_draws(draws))
+    print(task.summary(evaluation))
+    if _OUTPUT.value:
+        report.write_report(
+            _OUTPUT.value,
+            scores | {"nmf_draws": draws} | _circumstances(config, location),
+            report.image_scores(evaluation.images, classes, source.names, sizes),
+            inspection.worst(),
+            source.names,
+            description.palette,
+        )
+        print(f"{_OUTPUT.value}: report.html and its data are written.")
+
+
+def _classify(
+    config: ConfigDict, location: checkpoint.Location, description: Description
+) -> None:
+    for flag in (_TEST_SERVER, _NMF_DRAWS):
+        if flag.value:
+            raise app.UsageError(f"--{flag.name} is of segmentation")
+    images = make_classification_source(config.data, config.data.val_split)
+    checkpoint.check_classes(description, images.classes, config.data.root)
+    mesh = make_mesh()
+    task = Classification(config, description.classes)
+    evaluator = task.make_evaluator(mesh)
+    batches = classification.eval_batches(
+        images,
+        config.data,
+        batch_size=config.eval.batch_size,
+        shard_index=jax.process_index(),
+        shard_count=jax.process_count(),
+    )
+    _log_start(config, location, len(images))
+    variables = checkpoint.restore_weights(location, mesh).best
+    with _progress(len(images)) as bar:
+        evaluation = evaluator(variables, _counted(batches, bar))
+    if jax.process_index() > 0:
+        return
+    print(task.summary(evaluation))
+    if _OUTPUT.value:
+        path = os.path.join(_OUTPUT.value, "metrics.json")
+        scores = {"num_images": evaluation.num_images, **task.metrics(evaluation)}
+        scores |= _circumstances(config, location)
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write(json.dumps(scores, indent=2) + "\n")
+        print(f"{path} is written.")
+
+
+class _Named:
+    """A source that remembers what the records are called that were read."""
+
+    def __init__(self, source: Source, root: str) -> None:
+        self.classes = source.classes
+        self.names: dict[int, str] = {}
+        self._source, self._root = source, os.path.join(root, "")
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Record:
+        record = self._source[index]
+        self.names[index] = record.name.removeprefix(self._root)
+        return record
+
+
+def _make_config(config: ConfigDict) -> ConfigDict:
+    """The checkpoint's, with what the flags say."""
+    config = common.complete(config)
+    if _PROTOCOL.value:
+        protocols.apply(config, _PROTOCOL.value, multi_scale=_MULTI_SCALE.value)
+    for key, value in _overrides().items():
+        if key not in config.eval:
+            raise app.UsageError(f"--eval.{key} is of segmentation")
+        config.eval[key] = value
     if _ROOT.value is not None:
         config.data.root = _ROOT.value
     if _SPLIT.value is not None:
         config.data.val_split = _SPLIT.value
-    if _BATCH_SIZE.value is not None:
-        config.eval.batch_size = _BATCH_SIZE.value
+    return config
 
-    classes, num_images, batches = _make_data(config)
-    checkpoint.check_classes(description, classes, config.data.root)
-    mesh = make_mesh()
-    check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
+
+def _overrides() -> dict[str, Any]:
+    """Values of the flags --eval.*."""
+    return config_flags.get_override_values(flags.FLAGS["eval"])
+
+
+def _circumstances(config: ConfigDict, location: checkpoint.Location) -> dict[str, Any]:
+    """What the scores were computed from and with, for metrics.json."""
+    form = "multi-scale" if _MULTI_SCALE.value else ""
+    return {
+        "checkpoint": _CHECKPOINT.value,
+        "step": location.step,
+        "protocol": " ".join(filter(None, (_PROTOCOL.value, form))) or None,
+        "overrides": _overrides(),
+        "eval": config.to_dict()["eval"],
+        "data": {
+            "source": config.data.source,
+            "root": config.data.root,
+            "split": config.data.val_split,
+        },
+        "environment": environment(),
+    }
+
+
+def _log_start(
+    config: ConfigDict, location: checkpoint.Location, num_images: int
+) -> None:
     logging.info(
         "Evaluating step %d of %s on %d images of %s.",
         location.step,
@@ -67,36 +249,30 @@ def main(argv: list[str]) -> None:
         num_images,
         config.data.root,
     )
-
-    task = make_task(config, description.classes, description.palette)
-    variables = checkpoint.restore_weights(location, mesh).best
-    evaluation = task.make_evaluator(mesh)(variables, batches())
-    print(task.details(evaluation))
+    values = (f"{key} {value}" for key, value in config.to_dict()["eval"].items())
+    logging.info("config.eval: %s.", ", ".join(values))
 
 
-def _complete(config: ConfigDict) -> ConfigDict:
-    """Gives keys that are newer than the checkpoint their usual values."""
-    complete = common.base(config.task)
-    with complete.unlocked():
-        complete.update(config)
-    return complete
+def _progress(num_images: int, title: str | None = None) -> tqdm:
+    """A bar of this process's images, on a terminal alone."""
+    share = -(-num_images // jax.process_count())
+    is_hidden = True if jax.process_index() else None  # None: without a terminal
+    return tqdm(total=share, desc=title, unit=" images", disable=is_hidden)
 
 
-def _make_data(config: ConfigDict) -> tuple[Sequence[str], int, Callable[[], Iterator]]:
-    """Classes, number of images, and this process's share of the batches."""
-    options = dict(
-        batch_size=config.eval.batch_size,
-        shard_index=jax.process_index(),
-        shard_count=jax.process_count(),
+def _counted(batches: Iterable[dict[str, np.ndarray]], bar: tqdm) -> Iterator[Any]:
+    for batch in batches:
+        yield batch
+        bar.update(int(batch["mask"].sum()))
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    # Here and not above: it reads the command line at once, and may fail.
+    config_flags.DEFINE_config_dict(
+        "eval", common.base().eval, "The checkpoint's, or the protocol's, if unset."
     )
-    if config.task == "classification":
-        images = make_classification_source(config.data, config.data.val_split)
-        batches = partial(classification.eval_batches, images, config.data, **options)
-        return images.classes, len(images), batches
-    pairs = make_source(config.data, config.data.val_split)
-    batches = partial(pipeline.eval_batches, pairs, **options)
-    return pairs.classes.names, len(pairs), batches
+    return app.parse_flags_with_usage(argv)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=name_misspelt_key(_parse_flags))

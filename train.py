@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from clu import metric_writers
 from ml_collections import ConfigDict, config_flags
 
-from data import classification, pipeline
+from data import classification, evaluation, pipeline
 from data.sources import make_classification_source, make_source
 from segnext_jax.training.loop import Data, train
 from segnext_jax.visual.console import name_misspelt_key, quiet_libraries
@@ -79,7 +79,7 @@ def _make_data(config: ConfigDict) -> Data:
         train_batches=lambda start_step: pipeline.train_stream(
             pairs, config.data, start_step=start_step, **training
         ),
-        eval_batches=partial(pipeline.eval_batches, val_pairs, **validation),
+        eval_batches=evaluation.EvalReader(val_pairs, config.eval, **validation),
         classes=pairs.classes.names,
         palette=pairs.classes.palette,
     )

@@ -12,12 +12,14 @@ flip, from ImageNet weights (`--config.init_from.path`, with part=backbone):
 
 mmsegmentation starts its decay after the warm-up (schedule.form=paddle) and has NMF of
 rank 16 in B and L (model.decoder=mmseg). Both score images that are fitted into
-(512, 2048); here images are scored at their own size.
+(512, 2048), and then the authors stretch them to multiples of 32, as is done here;
+mmsegmentation pads them (`eval.py --protocol mmseg1x`). For several scales with flip:
+`eval.py --protocol official --multi_scale`.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, protocols
 
 
 def get_config(variant: str = "t") -> ConfigDict:
@@ -29,4 +31,5 @@ def get_config(variant: str = "t") -> ConfigDict:
     config.data.resize_to = (512, 2048)
     config.data.crop_size = (512, 512)
     config.train.batch_size = 16
+    protocols.apply(config, "official")
     return config

@@ -9,7 +9,7 @@ their repository gives no score for it.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, protocols
 
 
 def get_config(variant: str = "t") -> ConfigDict:
@@ -22,4 +22,5 @@ def get_config(variant: str = "t") -> ConfigDict:
     config.data.crop_size = (512, 512)
     config.train.batch_size = 16
     config.train.num_train_steps = 80_000
+    protocols.apply(config, "official")
     return config

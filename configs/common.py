@@ -5,6 +5,8 @@ Durations are in steps; sizes are (height, width).
 
 from ml_collections import ConfigDict
 
+from configs import protocols
+
 
 def base(task: str = "segmentation") -> ConfigDict:
     """What all recipes of a task share; they change values but add no key.
@@ -63,6 +65,14 @@ def base(task: str = "segmentation") -> ConfigDict:
     return config.lock()
 
 
+def complete(config: ConfigDict) -> ConfigDict:
+    """Gives keys that are newer than a checkpoint's config their usual values."""
+    completed = base(config.task)
+    with completed.unlocked():
+        completed.update(config)
+    return completed
+
+
 def _segmentation(config: ConfigDict) -> None:
     # mmseg: as official, with NMF rank 16; paddle: 256 channels, rank 16, fan-in init
     config.model.decoder = "official"
@@ -112,7 +122,18 @@ def _segmentation(config: ConfigDict) -> None:
     config.train.num_train_steps = 160_000
     config.train.eval_every_steps = 8000
 
-    config.eval.batch_size = 8
+    config.eval.batch_size = 8  # images read at a time; each is predicted by itself
+    config.eval.mode = "whole"  # or "slide", in windows
+    config.eval.crop_size = (1024, 1024)  # of a window
+    config.eval.stride = (768, 768)  # between windows
+    config.eval.scales = (1.0,)  # of the images; the scores are averaged
+    config.eval.flip = False  # average with the mirrored images, too
+    config.eval.resize_to = ()  # (h, w) to fit images into first; (): as they are
+    config.eval.size_divisor = 1  # stretch images to multiples of it
+    config.eval.pad_divisor = 1  # pad them to multiples of it; all of it is image
+    config.eval.rescale = "uint8"  # images when scaled are rounded; or "float32"
+    config.eval.average = "probabilities"  # or "logits"
+    config.eval.absent_class = "skip"  # its IoU in the mean: skip, zero
 
 
 def _classification(config: ConfigDict) -> None:
@@ -192,4 +213,5 @@ def cityscapes(variant: str, recipe: str) -> ConfigDict:
         config.data.resize_to = (1024, 2048)  # as they are; it rounds sizes as mmcv
     else:
         raise ValueError(f'unknown recipe {recipe!r}: use "paddle" or "official"')
+    protocols.apply(config, recipe)
     return config

@@ -10,7 +10,7 @@ with part=backbone): T 68.3, S 68.8, B 69.9, L 70.3.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, protocols
 
 
 def get_config(variant: str = "t") -> ConfigDict:
@@ -20,4 +20,5 @@ def get_config(variant: str = "t") -> ConfigDict:
     config.data.resize_to = (896, 896)
     config.data.crop_size = (896, 896)
     config.train.batch_size = 16
+    protocols.apply(config, "official")
     return config

@@ -13,7 +13,7 @@ schedule), all else is the authors' for others.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, protocols
 
 
 def get_config(variant: str = "t") -> ConfigDict:
@@ -24,4 +24,5 @@ def get_config(variant: str = "t") -> ConfigDict:
     config.data.crop_size = (480, 480)
     config.train.batch_size = 16
     config.train.num_train_steps = 80_000
+    protocols.apply(config, "official")
     return config

@@ -12,7 +12,7 @@ schedule), all else is the authors' for others.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, protocols
 
 
 def get_config(variant: str = "t") -> ConfigDict:
@@ -25,4 +25,5 @@ def get_config(variant: str = "t") -> ConfigDict:
     config.train.batch_size = 16
     config.train.num_train_steps = 40_000
     config.train.eval_every_steps = 4000
+    protocols.apply(config, "official")
     return config

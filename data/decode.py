@@ -8,17 +8,16 @@ from PIL import Image
 
 from data import tiles
 from data.classes import ClassTable
+from data.headers import UnreadableError, is_jpeg, orientation, unreadable_image
 from data.sources.base import Record
 
 Window = tuple[slice, slice]  # rows and columns
 
-_JPEG = b"\xff\xd8"
 _GREY_PNG = (b"\x89PNG\r\n\x1a\n", b"\x08\x00")  # how it starts, its bytes 24 and 25
 # Pillow spreads the levels of grey PNGs over the range of a byte: steps by bits.
 _GREY_STEP = {1: 1, 2: 85, 4: 17, 8: 1}
 
-# How a camera was held, and how its pictures are put upright.
-_EXIF_ORIENTATION = 0x0112
+# How pictures are put upright, by EXIF's number for how the camera was held.
 _UPRIGHT = {
     2: lambda x: x[:, ::-1],
     3: lambda x: x[::-1, ::-1],
@@ -30,10 +29,6 @@ _UPRIGHT = {
 }
 # Chroma is interpolated across the blocks of a JPEG, and not beyond what is decoded.
 _JPEG_BLOCK = 16
-
-
-class UnreadableError(ValueError):
-    """A file whose content cannot be decoded."""
 
 
 def decode_record(record: Record, classes: ClassTable) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +52,7 @@ def decode_train_ids(record: Record, classes: ClassTable) -> np.ndarray:
 def require_same_size(image: np.ndarray, label: np.ndarray, record: Record) -> None:
     """Raises ValueError that names both files."""
     if image.shape[:2] != label.shape:
-        turned = _orientation(record.image) in _UPRIGHT
+        turned = orientation(record.image) in _UPRIGHT
         raise ValueError(
             f"image and label differ in size (height, width): {record.name} is"
             f" {image.shape[:2]}{' (turned by its EXIF tag)' * turned},"
@@ -75,17 +70,14 @@ def decode_image(data: bytes, name: str, window: Window | None = None) -> np.nda
     """
     # TensorFlow reads a PNG twice as fast as Pillow, and leaves Python's lock free.
     try:
-        if data.startswith(_JPEG):
+        if is_jpeg(data):
             return _decode_jpeg(data, window)
         if data.startswith(tiles.MAGIC):
             return tiles.decode(data, window)
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
         return image.numpy()
     except (tf.errors.OpError, ValueError):
-        raise UnreadableError(
-            f"{name}: not a readable image; its {len(data)} bytes are damaged, cut off,"
-            " or no JPEG, PNG or BMP"
-        ) from None
+        raise unreadable_image(data, name) from None
 
 
 def decode_label(data: bytes, name: str) -> np.ndarray:
@@ -118,7 +110,7 @@ def decode_label(data: bytes, name: str) -> np.ndarray:
 def _decode_jpeg(data: bytes, window: Window | None) -> np.ndarray:
     # The accurate transform is what Pillow and OpenCV, so the peers, use.
     accurate = dict(channels=3, dct_method="INTEGER_ACCURATE")
-    upright = _UPRIGHT.get(_orientation(data))
+    upright = _UPRIGHT.get(orientation(data))
     if window is None or upright:
         image = tf.io.decode_jpeg(data, **accurate).numpy()
         return np.ascontiguousarray(upright(image)) if upright else image
@@ -132,12 +124,3 @@ def _decode_jpeg(data: bytes, window: Window | None) -> np.ndarray:
         crop = tf.io.decode_and_crop_jpeg(data, box, **accurate)
         image[top:bottom, left:right] = crop
     return image
-
-
-def _orientation(data: bytes) -> int:
-    """EXIF's number for how an image is turned; 1 for upright, and without a tag."""
-    # Pillow takes longer to look than the search of a block that mostly holds pixels.
-    if not data.startswith(_JPEG) or b"Exif\0\0" not in data[: 1 << 16]:
-        return 1
-    with Image.open(io.BytesIO(data)) as image:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)

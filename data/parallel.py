@@ -14,19 +14,23 @@ _MAX_THREADS = 32  # remote files wait more than they compute
 
 
 def ordered_map(
-    function: Callable[[_T], _Result], items: Iterable[_T]
+    function: Callable[[_T], _Result],
+    items: Iterable[_T],
+    *,
+    ahead: int | None = None,
 ) -> Iterator[_Result]:
     """Yields function(item) for each item, in order, computed by threads.
 
     Decoders and encoders leave Python's lock free. Unlike Executor.map, no more is
-    computed than two results a thread ahead of the consumer.
+    computed than `ahead` results before the consumer asks: two a thread if None.
     """
     num_threads = min(_MAX_THREADS, 4 * (os.cpu_count() or 1))
+    ahead = 2 * num_threads if ahead is None else ahead
     remaining = iter(items)
     with ThreadPoolExecutor(num_threads) as executor:
         pending: deque[Future[_Result]] = deque(
             executor.submit(function, item)
-            for item in itertools.islice(remaining, 2 * num_threads)
+            for item in itertools.islice(remaining, ahead)
         )
         try:
             while pending:

@@ -33,15 +33,22 @@ def encode(image: np.ndarray) -> bytes:
     return b"".join((MAGIC, header, lengths, *tiles))
 
 
+def size(data: bytes) -> tuple[int, int]:
+    """Returns (height, width) of an encoded image. Raises ValueError if it is cut."""
+    if len(data) < len(MAGIC) + _HEADER.size:
+        raise ValueError("cut off in the header")
+    h, w, *_ = _HEADER.unpack_from(data, len(MAGIC))
+    return h, w
+
+
 def decode(data: bytes, window: tuple[slice, slice] | None = None) -> np.ndarray:
     """Returns the image, uint8 [h w 3]; tiles outside the window stay 0.
 
     Raises ValueError for damaged data.
     """
+    h, w = size(data)
+    _, _, *tile_size, count = _HEADER.unpack_from(data, len(MAGIC))
     start = len(MAGIC) + _HEADER.size
-    if len(data) < start:
-        raise ValueError("cut off in the header")
-    h, w, *tile_size, count = _HEADER.unpack_from(data, len(MAGIC))
     places = list(_places((h, w), tuple(tile_size)))
     lengths = np.frombuffer(data[start : start + 4 * count], "<u4").astype(np.int64)
     ends = start + 4 * count + np.cumsum(lengths)

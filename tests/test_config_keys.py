@@ -11,14 +11,15 @@ from configs import common
 ROOT = Path(__file__).parents[1]
 TASKS = ("segmentation", "classification")
 READERS = ["segnext_jax/**/*.py", "data/**/*.py", "train.py", "eval.py", "predict.py"]
-ROOTS = {"config", "data_config"}  # what the whole config, or one section, is called
+# What the whole config, or one section of it, is called → the section.
+ROOTS = {"config": (), "data_config": ("data",), "eval_config": ("eval",)}
 
 
 def unread_keys(config: ConfigDict, reads: set[tuple[str, ...]]) -> set[str]:
     """Keys that no chain of attributes ends in.
 
     A reader has the whole config (`config.train.batch_size`) or a section of it
-    (`config.power`). The short form counts where one section alone has such a key.
+    (`config.power`). The latter counts where one section alone has such a key.
     """
     leaves = _leaves(config)
     names = [leaf[-1] for leaf in leaves]
@@ -37,18 +38,24 @@ def unknown_reads(configs: list[ConfigDict], reads: set[tuple[str, ...]]) -> set
     return {
         ".".join(read)
         for read in reads
-        if len(read) > 1 and read[0] in sections and read[:2] not in known
+        if len(read) > 1
+        and read[0] in sections
+        and read[:2] not in known
+        and not hasattr(ConfigDict, read[1])  # config.eval.items()
     }
 
 
 def config_reads(source: str) -> set[tuple[str, ...]]:
-    """Attributes of everything called config: `config.data.pad` is ("data", "pad")."""
+    """Attributes of everything called config: `config.data.pad` is ("data", "pad").
+
+    So is `data_config.pad`.
+    """
     reads = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             root, *chain = ast.unparse(node).split(".")
             if root in ROOTS:
-                reads.add(tuple(chain[:2]))
+                reads.add((*ROOTS[root], *chain)[:2])
     return reads
 
 
@@ -89,7 +96,7 @@ def test_checker_catches_unread_and_unknown_keys(reads):
         "model.batch_size",
     }
     source = (
-        "def f(data_config):\n    config.data.pad = 1\n    return config.data.pad[0]"
+        "def f(data_config):\n    config.data.pad = 1\n    return data_config.pad[0]"
     )
     assert unknown_reads([config], config_reads(source)) == {"data.pad"}
 
@@ -99,7 +106,8 @@ def test_checker_catches_unread_and_unknown_keys(reads):
     [
         ("config.data.pad", {("data",), ("data", "pad")}),
         ("f(config.power ** 2)", {("power",)}),
-        ("data_config.pad.upper()", {("pad",), ("pad", "upper")}),
+        ("data_config.pad.upper()", {("data", "pad")}),
+        ("tuple(eval_config.resize_to)", {("eval", "resize_to")}),
         ("config.train.batch_size = 8", {("train",)}),
         ("other.train.batch_size", set()),
     ],

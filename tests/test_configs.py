@@ -227,12 +227,13 @@ def test_values_of_other_datasets(
     assert config.data.crop_size == crop_size
     assert config.train.batch_size == 16
     assert config.train.num_train_steps == num_steps
-    # All else is as for Cityscapes.
+    # All else is as for Cityscapes, but for config.eval: see test_protocols.py.
     expected = common.cityscapes(variant.upper(), "official")
     for key in ("source", "root", "train_split", "val_split", "resize_to", "crop_size"):
         config.data[key] = expected.data[key]
     for key in ("batch_size", "num_train_steps", "eval_every_steps"):
         config.train[key] = expected.train[key]
+    config.eval.update(expected.eval)
     assert config == expected
 
 

@@ -14,9 +14,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from html_page import check
+from PIL import Image
 from tiny_imagenet import make_tiny_imagenet
 
 from data.sources import street_scenes
+from data.sources.cityscapes import CITYSCAPES
 from segnext_jax.parallel.mesh import make_mesh
 from segnext_jax.training.checkpoint import locate, restore_weights
 
@@ -144,10 +147,84 @@ def test_eval_reads_checkpoints_from_before_a_key(whole_run, tmp_path, environme
     for path in older.glob("checkpoints/*/description/metadata"):
         description = json.loads(path.read_text())
         del description["config"]["loss"], description["config"]["data"]["resize_to"]
+        description["config"]["eval"] = {"batch_size": 2}
         path.write_text(json.dumps(description))
     result = run([sys.executable, "eval.py", f"--checkpoint={older}"], environment)
     assert result.returncode == 0, result.stderr
     assert "pixel accuracy" in result.stdout
+
+
+def test_eval_by_a_protocol_with_all_its_reports(
+    whole_run, scenes, tmp_path, environment
+):
+    output, server = tmp_path / "report", tmp_path / "server"
+    command = [
+        sys.executable,
+        "eval.py",
+        f"--checkpoint={whole_run[0]}/checkpoints/{STEPS}",
+        "--protocol=paddle",
+        "--eval.mode=slide",
+        "--eval.crop_size=64,64",
+        "--eval.stride=(48, 48)",
+        "--nmf_draws=2",
+        f"--output={output}",
+        f"--test_server={server}",
+    ]
+    result = run(command, environment)
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert (metrics["protocol"], metrics["step"]) == ("paddle", STEPS)
+    assert set(metrics["overrides"]) == {"mode", "crop_size", "stride"}
+    assert metrics["eval"]["average"] == "logits"  # of the protocol
+    assert metrics["eval"]["stride"] == [48, 48]  # of the flag
+    draws = metrics["nmf_draws"]
+    assert f"mIoU {100 * draws['mean']:.2f} ± {100 * draws['std']:.2f} %" in (
+        result.stdout
+    )
+    assert len(set(draws["miou"])) == 2 and metrics["miou"] not in draws["miou"]
+    assert f"mIoU {100 * metrics['miou']:.2f} %, pixel accuracy" in result.stdout
+
+    # The files to submit are the predictions that were scored.
+    counts = np.zeros((19, 19), int)
+    files = sorted(server.iterdir())
+    for file in files:
+        frame = file.name.removesuffix("_pred.png")
+        (label,) = scenes.glob(f"gtFine/val/*/{frame}_gtFine_labelIds.png")
+        truth, pred = (
+            CITYSCAPES.to_train_ids(np.asarray(Image.open(path)), str(path))
+            for path in (label, file)
+        )
+        np.add.at(counts, (truth[truth < 255], pred[truth < 255]), 1)
+    assert counts.tolist() == metrics["confusion"]
+
+    images = json.loads((output / "per_image.json").read_text())["images"]
+    assert len(images) == len(files) == metrics["num_images"] == 3
+    assert {tuple(image["size"]) for image in images} == {(64, 128)}
+    assert images[0]["name"].startswith("leftImg8bit/val/")
+    assert (output / "confusion.png").stat().st_size > 0
+    worst = min(images, key=lambda image: image["miou"])
+    assert f"1. {worst['name']}" in check((output / "report.html").read_text()).text
+
+
+def test_run_has_a_page(whole_run):
+    page = check((whole_run[0] / "report.html").read_text())
+    assert "SegNeXt-T on cityscapes" in page.text
+    assert "first step" in page.text and "steps/s of 2 images" in page.text
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--eval.stirde=48,48", "no config key 'stirde': Did you mean \"stride\""),
+        ("--eval.scales=1.0,big", "config.eval.scales is ('1.0,big',)"),
+        ("--multi_scale", "--protocol"),
+    ],
+)
+def test_eval_names_a_wrong_flag(whole_run, environment, flag, message):
+    command = [sys.executable, "eval.py", f"--checkpoint={whole_run[0]}", flag]
+    result = run(command, environment)
+    assert result.returncode != 0
+    assert message in result.stderr + result.stdout
 
 
 def test_eval_refuses_data_of_other_classes(whole_run, tmp_path, environment):
@@ -198,8 +275,14 @@ def test_backbone_is_trained_and_scored_on_images(tmp_path, environment):
     trained = run([sys.executable, *command], environment)
     assert trained.returncode == 0, trained.stderr
     assert "backbone/stem/conv1/kernel" in trained.stderr  # parameter overview
-    scored = run([sys.executable, "eval.py", f"--checkpoint={workdir}"], environment)
+    command = [sys.executable, "eval.py", f"--checkpoint={workdir}"]
+    scored = run([*command, f"--output={tmp_path}/scores"], environment)
     assert scored.returncode == 0, scored.stderr
+    metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert (metrics["top5"], metrics["num_images"], metrics["step"]) == (1.0, 5, 2)
+    assert "top-1" in check((workdir / "report.html").read_text()).text
+    refused = run([*command, "--eval.flip"], environment)
+    assert "--eval.flip is of segmentation" in refused.stdout + refused.stderr
     score = re.search(r"top-1 \S+ %, top-5 100\.00 % on 5 images", scored.stdout)
     assert score, scored.stdout
     assert f"Step 2: {score[0]}" in trained.stderr

@@ -22,7 +22,14 @@ LAYERS = {
         "segnext_jax.ops",
         "segnext_jax.models",
         "segnext_jax.parallel",
+        "segnext_jax.visual",
         "segnext_jax.evaluation",
+    },
+    "segnext_jax.export": {
+        "segnext_jax.ops",
+        "segnext_jax.models",
+        "segnext_jax.evaluation",
+        "segnext_jax.export",
     },
     "segnext_jax.training": {
         "segnext_jax.ops",
@@ -34,7 +41,7 @@ LAYERS = {
         "segnext_jax.training",
     },
 }
-SCRIPTS = {"train", "eval", "predict"}
+SCRIPTS = {"train", "eval", "predict", "demo"}
 PROJECT = {"configs", "data", "segnext_jax", "benchmarks", "tools"} | SCRIPTS
 # Package → what of others it may not import. configs/ may import ml_collections alone.
 BANNED = {

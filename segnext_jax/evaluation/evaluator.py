@@ -1,69 +1,146 @@
 """The evaluations that training runs between steps and eval.py runs on its own."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from PIL import Image
 
-from segnext_jax.evaluation.inference import predict_whole
-from segnext_jax.evaluation.metrics import Confusion, TopK, count_pixels, count_top_k
+from segnext_jax.evaluation.metrics import Confusion, TopK, count_top_k
+from segnext_jax.evaluation.protocol import Protocol
+from segnext_jax.evaluation.segmenter import Segmented, Segmenter
 from segnext_jax.models.classifier import MSCANClassifier
 from segnext_jax.models.segnext import SegNeXt, Variables
 from segnext_jax.ops.normalize import normalize
-from segnext_jax.parallel.mesh import batch_sharded, prefetch, replicated
+from segnext_jax.parallel.mesh import (
+    all_rows,
+    batch_sharded,
+    local_rows,
+    prefetch,
+    replicated,
+)
+
+Batch = dict[str, Any]
 
 
 class Example(NamedTuple):
     image: np.ndarray  # [h w 3] uint8
     label: np.ndarray  # [h w] uint8 train ids
-    pred: np.ndarray  # [h w] int32
+    pred: np.ndarray  # [h w] uint8
+
+
+# index of the image in its source, then the fields of an Example
+OnImage = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageCounts:
+    """Pixels of every image by class, int64; the same on every process."""
+
+    index: np.ndarray  # [n], ascending
+    intersection: np.ndarray  # [n c]
+    labelled: np.ndarray  # [n c]
+    predicted: np.ndarray  # [n c]
 
 
 class SegmentationEvaluation(NamedTuple):
     """The evaluation of a segmentation network."""
 
     confusion: Confusion
-    num_images: int
+    images: ImageCounts
     examples: list[Example]  # the first images of this process
+
+    @property
+    def num_images(self) -> int:
+        return len(self.images.index)
 
 
 class SegmentationEvaluator:
-    """Scores variables on a data set; compiles once per image size."""
+    """Scores variables on a data set by a protocol; compiles once a bucket.
 
-    def __init__(self, model: SegNeXt, num_classes: int, mesh: Mesh):
-        def evaluate(variables, batch):
-            pred = predict_whole(model, variables, batch["image"])
-            counts = count_pixels(batch["label"], pred, batch["mask"], num_classes)
-            return counts, batch["mask"].sum(), pred
+    The counts depend neither on batch size nor on the number of devices, bit for bit.
+    """
 
-        self._mesh = mesh
+    def __init__(
+        self,
+        model: SegNeXt,
+        num_classes: int,
+        mesh: Mesh,
+        protocol: Protocol | None = None,
+    ):
         self._num_classes = num_classes
-        self._evaluate = jax.jit(
-            evaluate,
-            in_shardings=(replicated(mesh), batch_sharded(mesh)),
-            out_shardings=(replicated(mesh), replicated(mesh), batch_sharded(mesh)),
-        )
+        self._segmenter = Segmenter(model, protocol or Protocol(), mesh)
 
     def __call__(
         self,
         variables: Variables,
-        batches: Iterable[dict[str, np.ndarray]],
+        batches: Iterable[Batch],
         *,
         num_examples: int = 0,
+        key: jax.Array | None = None,
+        on_image: OnImage | None = None,
     ) -> SegmentationEvaluation:
-        """Every image of `batches` (image, label, mask) once."""
-        empty = np.zeros((self._num_classes, self._num_classes), np.int64)
-        confusion, num_images = Confusion(empty), 0
+        """Every image of `batches` once.
+
+        Args:
+          variables: weights, on all devices.
+          batches: what `data/evaluation.py` makes; this process's share of them.
+          num_examples: images of this process to return with their predictions.
+          key: draws the NMF's bases, for image i from `fold_in(key, i)`; None: the
+            usual bases, the same for all.
+          on_image: called with every image of this process, upright and without
+            padding, while the next are computed. Without it predictions stay on the
+            device.
+        """
+        c = self._num_classes
+        total = np.zeros((c, c), np.int64)
+        parts: list[ImageCounts] = []
         examples: list[Example] = []
-        for batch in prefetch(batches, self._mesh):
-            counts, images, pred = self._evaluate(variables, batch)
-            confusion = confusion.merge(Confusion.of(counts))
-            num_images += int(images)
-            if len(examples) < num_examples:
-                examples += _examples(batch, pred)
-        return SegmentationEvaluation(confusion, num_images, examples[:num_examples])
+        for batch, start, group, result in self._results(variables, batches, key):
+            counts, index, mask = all_rows(
+                (result.counts, group["index"], group["mask"])
+            )
+            counts = counts[mask].astype(np.int64)
+            total += counts.sum(axis=0)
+            parts.append(
+                ImageCounts(
+                    index[mask].astype(np.int64),
+                    np.diagonal(counts, axis1=1, axis2=2),
+                    counts.sum(axis=2),
+                    counts.sum(axis=1),
+                )
+            )
+            if on_image is None and len(examples) >= num_examples:
+                continue
+            for row, pred in enumerate(local_rows(result.pred), start):
+                if row >= len(batch["mask"]) or not batch["mask"][row]:
+                    continue
+                example = _example(batch, row, pred)
+                if len(examples) < num_examples:
+                    examples.append(example)
+                if on_image is not None:
+                    on_image(int(batch["index"][row]), *example)
+        return SegmentationEvaluation(Confusion(total), _join(parts, c), examples)
+
+    def _results(
+        self, variables: Variables, batches: Iterable[Batch], key: jax.Array | None
+    ) -> Iterator[tuple[Batch, int, Batch, Segmented]]:
+        """(batch, its first row of the group, group, result): one group ahead."""
+        ahead: tuple[Batch, int, Batch, Segmented] | None = None
+        for batch in batches:
+            start = 0
+            for group in self._segmenter.groups(batch):
+                shape = batch["label"].shape[1:]
+                result = self._segmenter.run(variables, group, shape, key=key)
+                current, ahead = ahead, (batch, start, group, result)
+                if current is not None:
+                    yield current
+                start += self._segmenter.group_size
+        if ahead is not None:
+            yield ahead
 
 
 class ClassificationEvaluator:
@@ -91,13 +168,28 @@ class ClassificationEvaluator:
         return total
 
 
-def _examples(batch, pred) -> list[Example]:
-    image, label, mask, pred = (
-        _local_rows(x) for x in (batch["image"], batch["label"], batch["mask"], pred)
+def _join(parts: list[ImageCounts], num_classes: int) -> ImageCounts:
+    if not parts:
+        empty = np.zeros((0, num_classes), np.int64)
+        return ImageCounts(np.zeros(0, np.int64), empty, empty, empty)
+    order = np.argsort(np.concatenate([part.index for part in parts]))
+    fields = (field.name for field in dataclasses.fields(ImageCounts))
+    return ImageCounts(
+        *(np.concatenate([getattr(p, name) for p in parts])[order] for name in fields)
     )
-    return [Example(image[i], label[i], pred[i]) for i in np.flatnonzero(mask)]
 
 
-def _local_rows(x: jax.Array) -> np.ndarray:
-    shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-    return np.concatenate([np.asarray(shard.data) for shard in shards])
+def _example(batch: Batch, row: int, pred: np.ndarray) -> Example:
+    """One image of a batch, without padding, at the size of its label."""
+    label = batch["label"][row]
+    sizes = [view.shape[1:3] for view in batch["views"]]
+    if "size" in batch:
+        h, w = batch["size"][row]
+        label, pred = label[:h, :w], pred[:h, :w]
+        sizes = [tuple(size) for size in batch["view_sizes"][row]]
+    nearest = int(np.argmin([abs(h - label.shape[0]) for h, _ in sizes]))
+    h, w = sizes[nearest]
+    view = np.clip(np.rint(batch["views"][nearest][row, :h, :w]), 0, 255)
+    image = Image.fromarray(view.astype(np.uint8))
+    image = image.resize(label.shape[::-1], Image.Resampling.BILINEAR)
+    return Example(np.asarray(image), label, pred)

@@ -8,6 +8,8 @@ import numpy as np
 from clu import metrics
 from flax import struct
 
+ABSENT = ("skip", "zero")  # of a class that neither occurs nor is predicted
+
 
 def count_pixels(
     label: jax.Array, pred: jax.Array, mask: jax.Array, num_classes: int
@@ -43,29 +45,71 @@ class Confusion(metrics.Metric):
     def merge(self, other: "Confusion") -> "Confusion":
         return Confusion(self.counts + other.counts)
 
-    def compute(self) -> dict[str, Any]:
-        """Scores in 0…1; a class that neither occurs nor is predicted is NaN.
+    def compute(self, absent: str = "skip") -> dict[str, Any]:
+        """Scores in 0…1, NaN where there is nothing to score (kappa in -1…1).
 
-        `iou`, `class_accuracy`, `share` (of the labelled pixels) are [c]; `miou` is the
-        mean over classes that are not NaN, `accuracy` over pixels.
+        `iou`, `dice`, `class_accuracy` (recall) and `share` (of the labelled pixels)
+        are [c]; `miou`, `mean_dice` and `mean_accuracy` are their means over classes
+        that are not NaN; `accuracy` is of pixels, `kappa` is Cohen's.
+
+        Args:
+          absent: what a class that neither occurs nor is predicted counts: see `iou`.
         """
-        correct = np.diag(self.counts).astype(np.float64)
-        labelled = self.counts.sum(axis=1)
-        union = labelled + self.counts.sum(axis=0) - correct
-        with np.errstate(invalid="ignore"):
-            iou = correct / union
-            class_accuracy = correct / labelled
-            share = labelled / labelled.sum()
-            accuracy = correct.sum() / labelled.sum()
-        occurs = ~np.isnan(iou)
-        miou = iou[occurs].mean() if occurs.any() else np.nan
+        correct = np.diag(self.counts)
+        labelled, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
+        class_iou = iou(correct, labelled, predicted, absent)
+        class_dice = divide(2 * class_iou, 1 + class_iou)
+        class_accuracy = divide(correct, labelled)
+        total = labelled.sum()
+        accuracy = divide(correct.sum(), total)
+        # In float64: the products of a whole data set overflow int64.
+        share = divide(labelled, total)
+        by_chance = share @ divide(predicted, total)
         return {
-            "miou": float(miou),
+            "miou": float(mean(class_iou)),
             "accuracy": float(accuracy),
-            "iou": iou,
+            "mean_accuracy": float(mean(class_accuracy)),
+            "mean_dice": float(mean(class_dice)),
+            "kappa": float(divide(accuracy - by_chance, 1 - by_chance)),
+            "iou": class_iou,
             "class_accuracy": class_accuracy,
+            "dice": class_dice,
             "share": share,
         }
+
+
+def iou(
+    intersection: np.ndarray,
+    labelled: np.ndarray,
+    predicted: np.ndarray,
+    absent: str = "skip",
+) -> np.ndarray:
+    """Intersection over union of counts [… c] of pixels, in float64.
+
+    Args:
+      absent: what a class that neither occurs nor is predicted has: "skip" NaN, which
+        `mean` leaves out (mmsegmentation); "zero" 0 (PaddleSeg 2.8).
+
+    Raises ValueError for another `absent`.
+    """
+    if absent not in ABSENT:
+        raise ValueError(
+            f"config.eval.absent_class is {absent!r}: use one of {', '.join(ABSENT)}"
+        )
+    ratio = divide(intersection, labelled + predicted - intersection)
+    return ratio if absent == "skip" else np.nan_to_num(ratio)
+
+
+def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b in float64; NaN, without a warning, where b is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.equal(b, 0), np.nan, np.divide(a, b, dtype=np.float64))
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not NaN; NaN if nothing is left."""
+    known = ~np.isnan(values)
+    return divide(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
 
 
 def count_top_k(logits: jax.Array, label: jax.Array, mask: jax.Array) -> jax.Array:

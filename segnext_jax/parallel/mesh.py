@@ -1,10 +1,11 @@
 """The device mesh: the only place that names its axes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -36,13 +37,39 @@ def check_batch_size(key: str, batch_size: int, mesh: Mesh) -> None:
         )
 
 
-def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+def to_global(batch: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
     """This process's rows → arrays of the global batch, sharded over `data`."""
     sharding = batch_sharded(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, rows)
-        for name, rows in batch.items()
-    }
+    return jax.tree.map(
+        lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch
+    )
+
+
+def per_device(
+    function: Callable[[Any, Any, Any], Any], mesh: Mesh
+) -> Callable[[Any, Any, Any], Any]:
+    """f(variables, rows, key) for every device's own rows, with nothing in common.
+
+    The program of a device is then the same on any number of them.
+    """
+    return jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=(P(), P(DATA_AXIS), P()),
+        out_specs=P(DATA_AXIS),
+        check_vma=False,
+    )
+
+
+def local_rows(x: jax.Array) -> np.ndarray:
+    """This process's rows of an array that is sharded over `data`."""
+    shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
+
+
+def all_rows(tree: Any) -> Any:
+    """The rows of all processes, on every process, as NumPy arrays."""
+    return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def prefetch(batches: Iterable[Any], mesh: Mesh) -> Iterator[dict[str, jax.Array]]:

@@ -16,6 +16,7 @@ from segnext_jax.evaluation.evaluator import ClassificationEvaluator
 from segnext_jax.evaluation.metrics import TopK
 from segnext_jax.models.classifier import make_classifier
 from segnext_jax.ops.normalize import normalize
+from segnext_jax.parallel.mesh import check_batch_size
 from segnext_jax.training.erasing import erase
 from segnext_jax.training.losses import soft_cross_entropy
 from segnext_jax.training.mixing import mix
@@ -68,6 +69,8 @@ class Classification:
         return soft_cross_entropy(logits, target)
 
     def make_evaluator(self, mesh: Mesh) -> ClassificationEvaluator:
+        batch_size = self._config.eval.batch_size
+        check_batch_size("config.eval.batch_size", batch_size, mesh)
         return ClassificationEvaluator(self.model, mesh)
 
     def metrics(self, evaluation: TopK) -> dict[str, Any]:
@@ -84,6 +87,9 @@ class Classification:
         return self.summary(evaluation)
 
     def panels(self, evaluation: TopK) -> list[np.ndarray]:
+        return []
+
+    def sections(self, evaluation: TopK) -> list[str]:
         return []
 
     def save_files(self, folder: epath.Path, evaluation: TopK) -> None:

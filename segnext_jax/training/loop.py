@@ -38,7 +38,7 @@ class Data(NamedTuple):
     """What a run learns from, as this process sees it."""
 
     train_batches: Callable[[int], Batches]  # from a step on: image, label, …
-    eval_batches: Callable[[], Batches]  # image, label, mask
+    eval_batches: Callable[[], Batches]  # as the task's evaluator wants them
     classes: Sequence[str]
     palette: Sequence[Sequence[int]] = ()  # of the classes, to segment
 
@@ -150,7 +150,6 @@ def check_run(config: ConfigDict, mesh: Mesh) -> None:
         config.train.batch_size // accumulate,
         mesh,
     )
-    check_batch_size("config.eval.batch_size", config.eval.batch_size, mesh)
 
 
 def _restore_or_init(init, checkpointer, config, mesh) -> TrainState:

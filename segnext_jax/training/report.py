@@ -2,6 +2,9 @@
 
 import json
 import math
+import statistics
+import time
+from datetime import timedelta
 from typing import Any
 
 import jax
@@ -11,12 +14,17 @@ from etils import epath
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from segnext_jax.parallel.environment import environment
 from segnext_jax.training.task import Evaluation, Task
 from segnext_jax.visual.plots import plot_curves
+from segnext_jax.visual.run_page import Run, run_page
+from segnext_jax.visual.tables import percent
+
+_RATE = "train/images_per_second"
 
 
 class Report:
-    """Scalars, panels and, at the end, curves.png, metrics.json and the task's files.
+    """Scalars, panels and, at the end, report.html, metrics.json and pictures.
 
     Scalars also go to `history.jsonl`, from which a resumed run draws whole curves.
     Only process 0 writes files.
@@ -33,12 +41,18 @@ class Report:
         self._writer = writer
         self._task = task
         self._is_writing = jax.process_index() == 0
+        self._start_step = start_step
+        self._started = time.monotonic()
+        self._first_step: float | None = None  # its seconds: it compiles
+        self._config: ConfigDict | None = None
         self._evaluation: tuple[int, Evaluation] | None = None
         self._history_path = self._workdir / "history.jsonl"
         self._history = self._read_history(start_step)
 
     def start(self, config: ConfigDict, params: Any) -> None:
-        """Logs the parameters and the config."""
+        """Logs the parameters and the config; the run is about to begin."""
+        self._config = config
+        self._started = time.monotonic()
         parameter_overview.log_parameter_overview(params)
         text = f"```json\n{config.to_json_best_effort(indent=2)}\n```"
         self._writer.write_texts(0, {"config": text})
@@ -46,6 +60,9 @@ class Report:
     def scalars(self, step: int, scalars: dict[str, Any]) -> None:
         """Writes scalars of one step, e.g. `train/loss`."""
         row = {name: float(value) for name, value in scalars.items()}
+        is_first = self._first_step is None and self._evaluation is None
+        if is_first and "train/loss" in row:
+            self._first_step = self._seconds_of_first_step(step, row)
         self._writer.write_scalars(step, row)
         self._history.append({"step": step, **row})
         if self._is_writing:
@@ -66,7 +83,7 @@ class Report:
 
     def finish(self) -> dict[str, Any]:
         """Writes the files, prints the scores, returns the metrics."""
-        assert self._evaluation is not None, "finish follows an evaluation"
+        assert self._config and self._evaluation, "finish follows an evaluation"
         step, evaluation = self._evaluation
         score = f"val/{self._task.score}"
         # Of equals the last, as the checkpoints have it.
@@ -86,8 +103,68 @@ class Report:
             metrics_path.write_text(json.dumps(result, indent=2) + "\n")
             plot_curves(self._workdir / "curves.png", self._curves())
             self._task.save_files(self._workdir, evaluation)
-            logging.info("Curves and metrics are in %s.", self._workdir)
+            page = run_page(
+                self._describe(self._config, result),
+                self._curves(),
+                self._task.sections(evaluation),
+            )
+            (self._workdir / "report.html").write_text(page)
+            logging.info("report.html, curves and metrics are in %s.", self._workdir)
         return result
+
+    def _describe(self, config: ConfigDict, result: dict[str, Any]) -> Run:
+        """The run in words; what is not known of it is left out."""
+        step, best = result["step"], result["best"]
+        names = {
+            "miou": "mIoU",
+            "accuracy": "pixel accuracy",
+            "top1": "top-1",
+            "top5": "top-5",
+        }
+        facts = {
+            "last step": f"{step:,}, scored on {result['num_images']:,} images",
+            "best": f"{names[self._task.score]} {percent(best[self._task.score])} %"
+            f" at step {best['step']:,}",
+        }
+        if step > self._start_step:
+            seconds = round(time.monotonic() - self._started)
+            since = f" since step {self._start_step:,}" * (self._start_step > 0)
+            facts["duration"] = f"{timedelta(seconds=seconds)} h{since}"
+        if self._first_step is not None:
+            facts["first step"] = f"{self._first_step:.1f} s, with its compilation"
+        return Run(
+            title=f"{type(self._task.model).__name__}-{config.model.variant}"
+            f" on {config.data.source}",
+            root=config.data.root,
+            scores={
+                name: f"{percent(result[key])} %"
+                for key, name in names.items()
+                if key in result
+            },
+            facts=facts | self._describe_speed(config.train.batch_size),
+            environment=environment(),
+            config=json.loads(config.to_json_best_effort()),
+        )
+
+    def _describe_speed(self, batch_size: int) -> dict[str, str]:
+        rates = [row[_RATE] for row in self._history if _RATE in row]
+        if not rates:
+            return {}
+        rate = statistics.median(rates)
+        return {
+            "speed": f"{rate:.4g} images/s, {rate / batch_size:.4g} steps/s"
+            f" of {batch_size} images (median)"
+        }
+
+    def _seconds_of_first_step(self, step: int, row: dict[str, float]) -> float | None:
+        """What of the time until the first row the later steps do not explain."""
+        assert self._config, "the run has started"
+        seconds = time.monotonic() - self._started
+        if later := step - self._start_step - 1:
+            if _RATE not in row:
+                return None
+            seconds -= later * self._config.train.batch_size / row[_RATE]
+        return max(0.0, seconds)
 
     def _curves(self) -> dict[str, list[tuple[int, float]]]:
         curves: dict[str, list[tuple[int, float]]] = {}

@@ -14,12 +14,19 @@ from segnext_jax.evaluation.evaluator import (
     SegmentationEvaluation,
     SegmentationEvaluator,
 )
+from segnext_jax.evaluation.protocol import Protocol
 from segnext_jax.models.segnext import make_model
 from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.training.augment import augment
 from segnext_jax.training.losses import make_loss
 from segnext_jax.visual.overlay import panel, save_predictions
-from segnext_jax.visual.tables import per_class_table
+from segnext_jax.visual.score_sections import (
+    Comparison,
+    class_section,
+    comparison_section,
+    confusion_section,
+)
+from segnext_jax.visual.tables import per_class_table, percent
 
 _NUM_EXAMPLES = 4  # images shown at every evaluation
 
@@ -49,11 +56,14 @@ class Segmentation:
         return self._loss(resize_bilinear(logits, target.shape[1:]), target)
 
     def make_evaluator(self, mesh: Mesh) -> partial[SegmentationEvaluation]:
-        evaluator = SegmentationEvaluator(self.model, len(self._classes), mesh)
+        protocol = Protocol.from_config(self._config.eval)
+        evaluator = SegmentationEvaluator(
+            self.model, len(self._classes), mesh, protocol
+        )
         return partial(evaluator, num_examples=_NUM_EXAMPLES)
 
     def metrics(self, evaluation: SegmentationEvaluation) -> dict[str, Any]:
-        scores = evaluation.confusion.compute()
+        scores = evaluation.confusion.compute(self._config.eval.absent_class)
         return {
             "miou": scores["miou"],
             "accuracy": scores["accuracy"],
@@ -61,14 +71,14 @@ class Segmentation:
         }
 
     def summary(self, evaluation: SegmentationEvaluation) -> str:
-        scores = evaluation.confusion.compute()
+        scores = evaluation.confusion.compute(self._config.eval.absent_class)
         return (
-            f"mIoU {100 * scores['miou']:.2f} %, pixel accuracy "
-            f"{100 * scores['accuracy']:.2f} % on {evaluation.num_images} images"
+            f"mIoU {percent(scores['miou'])} %, pixel accuracy"
+            f" {percent(scores['accuracy'])} % on {evaluation.num_images} images"
         )
 
     def details(self, evaluation: SegmentationEvaluation) -> str:
-        scores = evaluation.confusion.compute()
+        scores = evaluation.confusion.compute(self._config.eval.absent_class)
         table = per_class_table(
             self._classes, scores["iou"], scores["class_accuracy"], scores["share"]
         )
@@ -78,6 +88,23 @@ class Segmentation:
         return [
             panel(example.image, example.label, example.pred, self._palette)
             for example in evaluation.examples
+        ]
+
+    def sections(self, evaluation: SegmentationEvaluation) -> list[str]:
+        scores = evaluation.confusion.compute(self._config.eval.absent_class)
+        columns = {
+            "IoU": scores["iou"],
+            "accuracy": scores["class_accuracy"],
+            "Dice": scores["dice"],
+            "pixels": scores["share"],
+        }
+        counts = evaluation.confusion.counts
+        comparisons = [Comparison(*example) for example in evaluation.examples]
+        note = "The first images of the validation data."
+        return [
+            class_section(self._classes, self._palette, columns),
+            confusion_section(counts, self._classes),
+            comparison_section("Predictions", note, comparisons, self._palette),
         ]
 
     def save_files(

@@ -58,6 +58,9 @@ class Task(Protocol):
     def panels(self, evaluation: Any) -> list[np.ndarray]:
         """Pictures of examples, uint8 [h w 3]."""
 
+    def sections(self, evaluation: Any) -> list[str]:
+        """HTML of the page about a run; `visual.score_sections` has its style."""
+
     def save_files(self, folder: epath.Path, evaluation: Any) -> None:
         """Writes what else a person looks at after a run."""
 

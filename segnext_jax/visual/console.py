@@ -23,7 +23,7 @@ def quiet_libraries() -> None:
 def name_misspelt_key(
     parse_flags: Callable[[list[str]], list[str]],
 ) -> Callable[[list[str]], list[str]]:
-    """Makes a parser of flags say in one line what a wrong --config.key is nearest to.
+    """Makes a parser of flags say in one line what a wrong config key is nearest to.
 
     Args:
       parse_flags: argv → what is left of it, e.g. app.parse_flags_with_usage.
@@ -33,7 +33,10 @@ def name_misspelt_key(
         try:
             return parse_flags(argv)
         except (KeyError, AttributeError) as error:
-            message = str(error.args[0]).replace("\n", " in --config: ")
+            reason = error.args[0]
+            if isinstance(reason, KeyError):  # ml_collections wraps one in the other
+                reason = reason.args[0]
+            message = str(reason).replace("\n", ": ")
             raise SystemExit(f"no config key {message}") from None
 
     return parse

@@ -1,19 +1,13 @@
 """A page about a dataset: one HTML file that needs nothing else."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from segnext_jax.visual.examples import Example, draw_label
+from segnext_jax.visual.page import heading, hex_color, page, picture, swatch
 from segnext_jax.visual.tables import count_of
 
-_THUMBNAIL = 480  # pixels, the longer side
-_JPEG_QUALITY = 85
 _NUM_OPEN = 20  # messages shown before one has to click
 
 Report = Mapping[str, Any]
@@ -28,7 +22,7 @@ def dataset_page(report: Report, samples: Mapping[str, Sequence[Example]]) -> st
     """
     palette = [row["color"] for row in report["classes"]]
     body = [
-        f"<h1>{escape(report['source'])} <small>{escape(report['root'])}</small></h1>",
+        heading(report["source"], report["root"]),
         _verdict(report),
         *_messages("problem", report["problems"]),
         *_messages("warning", report["warnings"]),
@@ -38,13 +32,7 @@ def dataset_page(report: Report, samples: Mapping[str, Sequence[Example]]) -> st
         f"<p class=note>{escape(report['rule'])}</p>",
         *(_figures(split, examples, palette) for split, examples in samples.items()),
     ]
-    title = escape(f"Dataset {report['source']}")
-    return (
-        f"<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>"
-        f"<title>{title}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    return page(f"Dataset {report['source']}", body, _STYLE)
 
 
 def _verdict(report: Report) -> str:
@@ -82,8 +70,9 @@ def _split_table(report: Report) -> str:
         for name, split in report["splits"].items()
     )
     return (
-        "<h2>Splits</h2><table><tr><th>split<td>images<td>checked<td>void %"
-        f"<td>problems<td class=text>sizes (height × width){rows}</table>"
+        "<h2>Splits</h2><div class=scroll><table><tr><th>split<td>images<td>checked"
+        "<td>void %<td>problems<td class=text>sizes (height × width)"
+        f"{rows}</table></div>"
     )
 
 
@@ -102,10 +91,9 @@ def _class_table(report: Report) -> str:
     )
     rows = []
     for row in report["classes"]:
-        color = _hex(row["color"])
+        color = hex_color(row["color"])
         cells = [
-            f"<tr><td>{row['train_id']}<th><i style='background:{color}'></i>"
-            f"{escape(row['name'])}"
+            f"<tr><td>{row['train_id']}<th>{swatch(row['color'])}{escape(row['name'])}"
         ]
         for split in splits:
             part = row["splits"][split]
@@ -117,15 +105,15 @@ def _class_table(report: Report) -> str:
             )
         rows.append("".join([*cells, f"<td>{row['weight']:g}"]))
     return (
-        f"<h2>Classes</h2><table class=classes><tr><td>id<th>class{heads}<td>weight"
-        f"{''.join(rows)}</table>"
+        f"<h2>Classes</h2><div class=scroll><table><tr><td>id<th>class{heads}<td>weight"
+        f"{''.join(rows)}</table></div>"
     )
 
 
 def _figures(split: str, examples: Sequence[Example], palette) -> str:
     figures = "".join(
-        f"<figure><div><img alt='' src='{_data_uri(example.image)}'>"
-        f"<img alt='' src='{_data_uri(draw_label(example, palette))}'></div>"
+        f"<figure><div>{picture(example.image)}"
+        f"{picture(draw_label(example, palette))}</div>"
         f"<figcaption>{escape(example.caption)}</figcaption></figure>"
         for example in examples
     )
@@ -136,47 +124,10 @@ def _figures(split: str, examples: Sequence[Example], palette) -> str:
     )
 
 
-def _data_uri(picture: np.ndarray) -> str:
-    image = Image.fromarray(picture)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=_JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _hex(color: Sequence[int]) -> str:
-    return "#" + bytes(color).hex()
-
-
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;
-       max-width: 1240px; margin: 2rem auto; padding: 0 1.5rem }
-h1 { font-size: 1.6rem } h1 small { color: #777; font-weight: normal; font-size: 60% }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
-.verdict { padding: .6rem 1rem; border-radius: 6px; font-weight: 600 }
-.good { background: #e7f5ea; color: #1c6b30 }
-.bad { background: #fdebea; color: #a02018 }
 ul { list-style: none; margin: 0; padding: 0 }
 li { border-left: 4px solid; padding: .15rem .8rem; margin: .3rem 0;
      overflow-wrap: anywhere }
 ul.problem li { border-color: #d33a2c } ul.warning li { border-color: #e0a018 }
-table { border-collapse: collapse } tr:first-child { color: #777 }
-tr:first-child th { font-weight: normal }
-th, td { padding: .2rem .9rem .2rem 0; text-align: right; white-space: nowrap;
-         border-bottom: 1px solid #eee; font-variant-numeric: tabular-nums }
-th, td.text { text-align: left } td.text { white-space: normal } th { font-weight: 600 }
-th i { display: inline-block; width: 1.1em; height: .9em; margin-right: .5em;
-       border: 1px solid #0004; vertical-align: -1px }
-td.bar { width: 240px; text-align: left }
-td.bar b { display: inline-block; height: .75em; min-width: 1px; max-width: 165px;
-           border-radius: 2px; margin-right: .4em }
-td.bar span { color: #666 } td.empty { color: #d33a2c; font-weight: 700 }
-pre { background: #f5f5f5; padding: .7rem 1rem; border-radius: 6px; overflow-x: auto;
-      white-space: pre-wrap; overflow-wrap: anywhere }
-.note { color: #777; font-size: 90% }
-.samples { display: flex; flex-wrap: wrap; gap: 18px }
-figure { margin: 0; flex: 0 1 calc(50% - 9px); min-width: 360px }
-figure div { display: flex; gap: 3px }
-figure img { width: 50%; min-width: 0; object-fit: contain; object-position: top }
-figcaption { color: #777; font-size: 85%; overflow-wrap: anywhere }
+td.empty { color: #d33a2c; font-weight: 700 }
 """

@@ -14,6 +14,7 @@ GAP = 4  # pixels of white between pictures
 Palette = Sequence[Sequence[int]]  # RGB, 0..255, one for each class
 
 _STRIPE = np.array((175, 175, 175), np.uint8)
+_RED = np.array((214, 39, 40), np.uint8)
 _HEADINGS = ("image", "truth", "prediction")
 
 
@@ -105,6 +106,27 @@ def hatch(
     ).astype(np.uint8)
 
 
+def differences(image: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
+    """Marks in red, on the faint grey image, where the prediction is not the truth.
+
+    Args:
+      image: uint8 [h w 3] RGB.
+      truth: integer [h w] train ids, 255 = ignored: hatched.
+      pred: integer [h w] train ids.
+
+    Returns:
+      uint8 [h w 3] RGB.
+
+    Raises ValueError for shapes that differ.
+    """
+    _check_image(image, truth=truth, pred=pred)
+    grey = 140 + 0.4 * image.mean(axis=-1, keepdims=True)
+    faint = np.rint(np.broadcast_to(grey, image.shape)).astype(np.uint8)
+    is_ignored = np.asarray(truth) == IGNORE_LABEL
+    is_wrong = ~is_ignored & (np.asarray(truth) != pred)
+    return hatch(np.where(is_wrong[..., None], _RED, faint), is_ignored)
+
+
 def panel(
     image: np.ndarray, truth: np.ndarray, pred: np.ndarray, palette: Palette
 ) -> np.ndarray:
@@ -128,15 +150,17 @@ def panel(
 
 
 def mosaic(panels: Sequence[np.ndarray]) -> np.ndarray:
-    """Stacks panels, uint8 [h w 3] of one width, with white gaps between them.
+    """Stacks panels, uint8 [h w 3], with white gaps between them.
 
-    Raises ValueError if there is none, or if their widths differ.
+    Narrower ones are enlarged to the width of the widest.
+
+    Raises ValueError if there is none.
     """
-    widths = {each.shape[1] for each in panels}
-    if len(widths) != 1:
-        raise ValueError(f"a mosaic needs panels of one width; got {sorted(widths)}")
-    gap = np.full((GAP, *panels[0].shape[1:]), 255, np.uint8)
-    rows = [row for each in panels for row in (gap, each)]
+    if not panels:
+        raise ValueError("a mosaic needs at least one panel")
+    width = max(each.shape[1] for each in panels)
+    gap = np.full((GAP, width, 3), 255, np.uint8)
+    rows = [row for each in panels for row in (gap, _widen(each, width))]
     return np.concatenate(rows[1:], axis=0)
 
 
@@ -150,7 +174,7 @@ def save_predictions(
 
     Args:
       path: PNG file to write; its folder must exist.
-      panels: results of `panel`, of one width.
+      panels: results of `panel`, of any widths.
       names: class names.
       palette: RGB colours 0..255, one for each name.
 
@@ -172,6 +196,14 @@ def save_predictions(
         middle = number * (column + GAP) + column // 2
         draw.text((middle, head // 2), heading, INK, font, anchor="mm")
     page.save(path, format="PNG")
+
+
+def _widen(panel: np.ndarray, width: int) -> np.ndarray:
+    height = round(panel.shape[0] * width / panel.shape[1])
+    if width == panel.shape[1]:
+        return panel
+    image = Image.fromarray(panel).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 def _check_image(image: np.ndarray, **labels: np.ndarray) -> None:

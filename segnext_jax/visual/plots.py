@@ -1,5 +1,6 @@
 """Curves of a training run."""
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 
@@ -31,6 +32,19 @@ def plot_curves(path: str | os.PathLike[str], history: History) -> None:
     _plot_training(training, history)
     _plot_validation(validation, history)
     figure.savefig(path, format="png")
+
+
+def draw_curves(history: History) -> list[bytes]:
+    """Draws the two halves of `plot_curves` each as an SVG, for narrow pages."""
+    files = []
+    for plot in (_plot_training, _plot_validation):
+        figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        plot(figure.subplots(), history)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        files.append(file.getvalue())
+    return files
 
 
 def _plot_training(axes: Axes, history: History) -> None:

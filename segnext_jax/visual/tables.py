@@ -1,6 +1,6 @@
 """Scores by class as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ def per_class_table(
     iou: Sequence[float] | np.ndarray,
     accuracy: Sequence[float] | np.ndarray,
     share: Sequence[float] | np.ndarray,
+    more: Mapping[str, Sequence[float] | np.ndarray] | None = None,
 ) -> str:
     """Aligns the scores of the classes, in percent, above their mean.
 
@@ -20,23 +21,25 @@ def per_class_table(
       iou, accuracy: [c] fractions 0..1 by class; NaN (no such pixels) is shown as "–"
         and left out of the mean.
       share: [c] fraction of the labelled pixels that belong to the class.
+      more: other scores like these, by their headings.
 
     Returns:
       Lines of text, without a line break at the end.
 
     Raises ValueError if the columns are not equally long.
     """
-    columns = [np.asarray(column, float) for column in (iou, accuracy, share)]
+    scores = {"IoU": iou, "accuracy": accuracy, **(more or {})}
+    columns = [np.asarray(column, float) for column in (*scores.values(), share)]
     lengths = [len(names), *(len(column) for column in columns)]
     if len(set(lengths)) != 1:
         raise ValueError(
-            "names, iou, accuracy and share must be equally long; got"
+            f"names, {', '.join(scores)} and share must be equally long; got"
             f" {', '.join(map(str, lengths))}"
         )
-    rows = [("class", "IoU %", "accuracy %", "pixels %")]
+    rows = [("class", *(f"{heading} %" for heading in (*scores, "pixels")))]
     for name, *values in zip(names, *columns, strict=True):
-        rows.append((name, *(_percent(value) for value in values)))
-    rows.append(("mean", _percent(_mean(columns[0])), _percent(_mean(columns[1])), ""))
+        rows.append((name, *(percent(value) for value in values)))
+    rows.append(("mean", *(percent(_mean(column)) for column in columns[:-1]), ""))
     header, *body, mean = align(rows)
     rule = "-" * len(header)
     return "\n".join([header, rule, *body, rule, mean])
@@ -65,8 +68,9 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def _percent(value: float) -> str:
-    return _MISSING if np.isnan(value) else f"{100 * value:.2f}"
+def percent(value: float | None) -> str:
+    """Writes 0.1234 as "12.34", NaN and None as "–"."""
+    return _MISSING if value is None or np.isnan(value) else f"{100 * value:.2f}"
 
 
 def _mean(values: np.ndarray) -> float:

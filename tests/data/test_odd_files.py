@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import common
 from data import pipeline
 from data.classes import train_id_table
+from data.evaluation import eval_batches
 from data.sources.folder import Folder
 
 CLASSES = train_id_table("abc", [(0, 0, 0), (90, 90, 90), (180, 180, 180)])
@@ -42,8 +44,9 @@ def write(tmp_path, label):
 
 
 def evaluate(root):
-    (batch,) = pipeline.eval_batches(Folder(str(root), "train", CLASSES), batch_size=1)
-    return batch["image"][0], batch["label"][0]
+    source = Folder(str(root), "train", CLASSES)
+    (batch,) = eval_batches(source, common.base().eval, batch_size=1)
+    return batch["views"][0][0], batch["label"][0]
 
 
 def train(root, data_config, steps=6):
@@ -152,5 +155,5 @@ def test_list_of_windows_with_spaces_in_names(write, label, tmp_path):
     lines = ["\ufeffimages\\train\\my photo 1.png\tlabels\\train\\my photo 1.png", ""]
     (tmp_path / "train.txt").write_bytes("\r\n".join(lines).encode())
     source = Folder(str(tmp_path), "train.txt", CLASSES)
-    (batch,) = pipeline.eval_batches(source, batch_size=1)
+    (batch,) = eval_batches(source, common.base().eval, batch_size=1)
     np.testing.assert_array_equal(batch["label"][0], label)

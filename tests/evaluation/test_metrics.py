@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segnext_jax.evaluation.metrics import Confusion, TopK, count_pixels, count_top_k
+from segnext_jax.evaluation.metrics import (
+    Confusion,
+    TopK,
+    count_pixels,
+    count_top_k,
+    iou,
+    mean,
+)
 
 
 @pytest.fixture
@@ -80,6 +87,31 @@ def test_scores_by_hand():
     np.testing.assert_allclose(scores["accuracy"], 17 / 20)
     np.testing.assert_allclose(scores["class_accuracy"], [3 / 4, 4 / 6, 1])
     np.testing.assert_allclose(scores["share"], [4 / 20, 6 / 20, 10 / 20])
+    np.testing.assert_allclose(scores["mean_accuracy"], (3 / 4 + 4 / 6 + 1) / 3)
+    np.testing.assert_allclose(scores["dice"], [6 / 9, 8 / 11, 1])
+    np.testing.assert_allclose(scores["mean_dice"], (6 / 9 + 8 / 11 + 1) / 3)
+    by_chance = (4 * 5 + 6 * 5 + 10 * 10) / 20**2
+    np.testing.assert_allclose(scores["kappa"], (17 / 20 - by_chance) / (1 - by_chance))
+
+
+@pytest.mark.parametrize(
+    ("counts", "kappa"),
+    [
+        ([[5, 0], [0, 7]], 1.0),
+        ([[4, 4], [4, 4]], 0.0),  # as a coin
+        ([[0, 5], [5, 0]], -1.0),
+        ([[9, 0], [0, 0]], np.nan),  # chance alone is always right
+    ],
+)
+def test_kappa_is_agreement_beyond_chance(counts, kappa):
+    np.testing.assert_allclose(Confusion.of(np.array(counts)).compute()["kappa"], kappa)
+
+
+def test_kappa_does_not_overflow():
+    """Products of the counts of a data set do: 10⁹ · 10¹⁰ > 2⁶³."""
+    large = Confusion.of(np.array([[3, 1], [2, 4]]) * 10**10).compute()
+    small = Confusion.of(np.array([[3, 1], [2, 4]])).compute()
+    np.testing.assert_allclose(large["kappa"], small["kappa"])
 
 
 def test_absent_class_is_nan_and_left_out_of_the_mean():
@@ -91,10 +123,33 @@ def test_absent_class_is_nan_and_left_out_of_the_mean():
     np.testing.assert_allclose(scores["share"], [1, 0, 0])
 
 
+def test_absent_class_can_count_zero():
+    """PaddleSeg's rule for IoU and Dice."""
+    counts = jnp.array([[3, 0, 1], [0, 0, 0], [0, 0, 0]])
+    scores = Confusion.of(counts).compute(absent="zero")
+    np.testing.assert_allclose(scores["iou"], [3 / 4, 0, 0])
+    np.testing.assert_allclose(scores["miou"], 3 / 12)
+    np.testing.assert_allclose(scores["mean_dice"], 6 / 7 / 3)
+    np.testing.assert_allclose(scores["mean_accuracy"], 3 / 4)
+
+
+def test_unknown_rule_for_absent_classes_is_named():
+    with pytest.raises(ValueError, match=r"absent_class is 'one': use one of skip, "):
+        Confusion.of(jnp.eye(2)).compute(absent="one")
+
+
 def test_nothing_counted_gives_nan():
     scores = Confusion.of(jnp.zeros((2, 2), jnp.int32)).compute()
-    assert np.isnan(scores["miou"])
-    assert np.isnan(scores["accuracy"])
+    for name in ("miou", "accuracy", "mean_accuracy", "mean_dice", "kappa"):
+        assert np.isnan(scores[name]), name
+
+
+def test_ratios_of_images_by_class():
+    """[n c] counts, as the scores by image are computed."""
+    ratio = iou(np.array([[1, 0], [0, 0]]), np.array([[2, 0], [0, 3]]), np.eye(2))
+    np.testing.assert_allclose(ratio, [[1 / 2, np.nan], [np.nan, 0]])
+    np.testing.assert_allclose(mean(ratio), [1 / 2, 0])
+    assert np.isnan(mean(np.full(3, np.nan)))
 
 
 def test_host_counts_are_exact_beyond_32_bits():

@@ -180,3 +180,11 @@ def test_checkpoint_scores_as_in_training(whole_run, make_images):
     evaluation = task.make_evaluator(mesh)(variables, [one_batch])
     assert task.metrics(evaluation)["top1"] == result["best"]["top1"]
     assert task.details(evaluation).endswith("% on 11 images")
+
+
+def test_evaluation_batch_that_the_devices_cannot_share_is_refused(make_config):
+    config = make_config("classification")
+    config.eval.batch_size = 5
+    task = make_task(config, CLASSES, ())
+    with pytest.raises(ValueError, match=r"config\.eval\.batch_size is 5, which 2"):
+        task.make_evaluator(make_mesh(jax.devices()[:2]))

@@ -45,18 +45,21 @@ class Recorder(metric_writers.MetricWriter):
 
 @pytest.fixture
 def data(config, make_batch):
-    """Batches by step number; three images to validate on, the last one alone."""
+    """Batches by step number; three images to validate on, of two sizes."""
 
     def train_batches(start_step):
         for step in itertools.count(start_step):
             yield make_batch(step, config.train.batch_size)
 
     def eval_batches():
-        for seed, mask in ((100, [True, True]), (101, [True, False])):
-            batch = make_batch(seed, 2)
-            mask = np.array(mask)
-            label = np.where(mask[:, None, None], batch["label"], np.uint8(255))
-            yield {"image": batch["image"], "label": label, "mask": mask}
+        for first, count, side in ((0, 2, 64), (2, 1, 48)):
+            batch = make_batch(100 + first, count, side)
+            yield {
+                "views": (batch["image"],),
+                "label": batch["label"],
+                "mask": np.ones(count, bool),
+                "index": np.arange(first, first + count, dtype=np.int32),
+            }
 
     return loop.Data(train_batches, eval_batches, CLASSES, PALETTE)
 
@@ -187,7 +190,7 @@ def test_changed_config_stops_before_training(tmp_path, run, config):
     [
         ("data.crop_size", (64, 65), r"crop_size is \(64, 65\).*multiples of 32"),
         ("train.batch_size", 3, r"is 3, which 2 devices cannot share"),
-        ("eval.batch_size", 5, r"eval.batch_size is 5, which 2 devices"),
+        ("eval.mode", "slid", r"config\.eval\.mode is 'slid': use 'whole' or 'slide'"),
         ("train.accumulate_steps", 3, r"accumulate_steps = 3 does not divide"),
         ("train.accumulate_steps", 2, r"is 1, which 2 devices cannot share"),
         ("model.variant", "XL", r"config\.model\.variant is 'XL': use one of T, S"),

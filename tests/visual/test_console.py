@@ -10,7 +10,7 @@ def test_misspelt_key_names_the_nearest():
     def parse(argv):
         return common.base().modle
 
-    with pytest.raises(SystemExit, match=r'no config key .*"model"'):
+    with pytest.raises(SystemExit, match="no config key 'modle': Did you"):
         name_misspelt_key(parse)([])
 
 

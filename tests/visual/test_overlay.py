@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from segnext_jax.visual import colorize, mosaic, overlay, panel, save_predictions
-from segnext_jax.visual.overlay import GAP
+from segnext_jax.visual.overlay import GAP, differences
 
 PALETTE = ((10, 20, 30), (200, 0, 0), (0, 0, 250))
 NAMES = ("road", "car", "sky")
@@ -95,11 +95,27 @@ def test_mosaic_stacks_with_white_gaps():
     np.testing.assert_array_equal(mosaic([low]), low)
 
 
-def test_mosaic_refuses_nothing_and_other_widths():
-    with pytest.raises(ValueError, match=r"got \[\]"):
+def test_mosaic_enlarges_to_the_widest():
+    small, wide = np.full((4, 10, 3), 7, np.uint8), np.full((3, 25, 3), 9, np.uint8)
+    result = mosaic([small, wide])
+    assert result.shape == (10 + GAP + 3, 25, 3)
+    assert (result[:10] == 7).all() and (result[-3:] == 9).all()
+
+
+def test_mosaic_refuses_nothing():
+    with pytest.raises(ValueError, match="at least one panel"):
         mosaic([])
-    with pytest.raises(ValueError, match=r"\[11, 17\]"):
-        mosaic([np.zeros((2, w, 3), np.uint8) for w in (17, 11)])
+
+
+def test_differences_are_red_and_void_is_none():
+    truth = np.array([[0, 1, 255], [2, 2, 1]], np.uint8)
+    pred = np.array([[0, 2, 1], [2, 0, 1]], np.uint8)
+    marked = differences(IMAGE, truth, pred)
+    is_red = (marked == (214, 39, 40)).all(axis=-1)
+    assert is_red.tolist() == [[False, True, False], [False, True, False]]
+    assert marked[0, 0].tolist() == [180, 180, 180]  # faint
+    with pytest.raises(ValueError, match=r"pred \[1, 3\]"):
+        differences(IMAGE, truth, pred[:1])
 
 
 def test_save_predictions_adds_headings_and_a_legend(tmp_path):
@@ -123,6 +139,18 @@ def test_save_predictions_adds_headings_and_a_legend(tmp_path):
     for y, x in swatches:  # a name at the right of every swatch
         beside = legend[round(y) - 5 : round(y) + 6, round(x) + 12 : round(x) + 40]
         assert beside.min() < 100
+
+
+def test_save_predictions_of_several_sizes(tmp_path):
+    """Images as they come: the widest sets the width of the page."""
+    panels = []
+    for size in ((30, 100), (40, 20), (90, 60)):
+        image = np.full((*size, 3), 128, np.uint8)
+        label = np.zeros(size, np.uint8)
+        panels.append(panel(image, label, label, PALETTE))
+    save_predictions(tmp_path / "p.png", panels, NAMES, PALETTE)
+    with Image.open(tmp_path / "p.png") as file:
+        assert file.size[0] == 3 * 100 + 2 * GAP
 
 
 def test_save_predictions_needs_a_name_for_every_colour(tmp_path):

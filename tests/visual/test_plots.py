@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from segnext_jax.visual import plot_curves
-from segnext_jax.visual.plots import _series, _smooth
+from segnext_jax.visual.plots import _series, _smooth, draw_curves
 
 COLORS = {"loss": "#1f6fb4", "lr": "#e07b18", "miou": "#2b9348"}
 
@@ -66,6 +67,15 @@ def test_an_empty_history_is_drawn(tmp_path, history):
     plot_curves(path, history)
     with Image.open(path) as file:
         assert file.size == (1200, 456)
+
+
+def test_curves_are_two_drawings_for_a_page():
+    drawings = draw_curves(FULL)
+    roots = [ElementTree.fromstring(drawing) for drawing in drawings]
+    assert [root.tag for root in roots] == ["{http://www.w3.org/2000/svg}svg"] * 2
+    training, validation = (drawing.decode().lower() for drawing in drawings)
+    assert COLORS["lr"] in training and COLORS["lr"] not in validation
+    assert COLORS["miou"] in validation and COLORS["miou"] not in training
 
 
 def test_series_are_in_order_of_the_steps():

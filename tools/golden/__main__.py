@@ -14,7 +14,7 @@ import sys
 
 PEERS = ("torch", "paddle")
 # <part>_<peer>.py
-PARTS = ("from", "augment", "losses")
+PARTS = ("from", "augment", "losses", "evaluation")
 
 
 def main() -> None:
