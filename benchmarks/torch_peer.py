@@ -4,10 +4,10 @@ Runs in the environment of `requirements-torch.txt`; imports nothing of this pro
 
     python benchmarks/torch_peer.py --variant T --batch 2 --size 512 --steps 10
 
-prints one JSON line with the median time of a train step. With `--serve` it prints
-one JSON line when it is warm and then answers each line of stdin with one line:
-`step` (a train step) and `forward` (an evaluation forward) with seconds, until
-`quit`, so that another framework can be timed in alternation with it.
+prints one JSON line with the median time of a train step, or with `--run forward` of
+the classes of whole images at their size. With `--serve` it prints one JSON line when
+it is warm and then answers each line of stdin, `step` or `forward`, with the seconds of
+one, until `quit`, so that another framework can be timed in alternation with it.
 """
 
 import argparse
@@ -126,9 +126,13 @@ def loss_fn(model: nn.Module, image: torch.Tensor, label: torch.Tensor) -> torch
 
 
 def make_timers(
-    variant: str, num_classes: int, batch: int, size: tuple[int, int]
+    variant: str,
+    num_classes: int,
+    batch: int,
+    size: tuple[int, int],
+    clock: Callable[[], float],
 ) -> dict[str, Callable[[], float]]:
-    """`step` and `forward`: run once on random data, return seconds."""
+    """`step` and `forward`: run once on random data, return seconds of the clock."""
     torch.manual_seed(0)
     model = build(VARIANTS[variant], num_classes).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model)
@@ -147,14 +151,13 @@ def make_timers(
     @torch.inference_mode()
     def forward() -> None:
         model.eval()
-        F.interpolate(
-            model.decode_head(model.backbone(image)), size=size, mode="bilinear"
-        )
+        logits = model.decode_head(model.backbone(image))
+        F.interpolate(logits, size=size, mode="bilinear").argmax(dim=1)
 
     def timed(run: Callable[[], None]) -> float:
-        start = time.perf_counter()
+        start = clock()
         run()
-        return time.perf_counter() - start
+        return clock() - start
 
     return {"step": lambda: timed(step), "forward": lambda: timed(forward)}
 
@@ -163,9 +166,10 @@ def main() -> None:
     args = _parse_args()
     torch.set_num_threads(args.threads)
     _keep_freed_memory()
-    timers = make_timers(args.variant, args.num_classes, args.batch, args.size)
+    clock = {"wall": time.perf_counter, "cpu": time.process_time}[args.clock]
+    timers = make_timers(args.variant, args.num_classes, args.batch, args.size, clock)
     for _ in range(args.warmup):
-        timers["step"]()
+        timers[args.run]()
     config = dict(
         framework=f"torch {torch.__version__}",
         variant=args.variant,
@@ -185,7 +189,7 @@ def main() -> None:
                 )
             print(timers[command](), flush=True)
     else:
-        seconds = [timers["step"]() for _ in range(args.steps)]
+        seconds = [timers[args.run]() for _ in range(args.steps)]
         median = statistics.median(seconds)
         print(json.dumps({"median_s": median, "all": seconds, "config": config}))
 
@@ -205,6 +209,8 @@ def _parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--size", type=int, nargs="+", default=[512], help="side, or height and width"
     )
+    parser.add_argument("--run", choices=("step", "forward"), default="step")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

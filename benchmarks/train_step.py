@@ -8,15 +8,12 @@ ratio of the medians is printed.
 
 import argparse
 import json
-import statistics
-import subprocess
-import time
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
 
+from benchmarks.turns import Timer, TorchPeer, take_turns, timed
 from configs import common
 from segnext_jax.training.optimizer import make_optimizer, make_schedule
 from segnext_jax.training.segmentation import Segmentation
@@ -37,30 +34,20 @@ def main() -> None:
     parser.add_argument("--against", metavar="PYTHON", help="of the PyTorch peer")
     args = parser.parse_args()
 
-    step = compile_step(args.variant, args.batch, args.size, args.dtype)
-    peer = args.against and TorchPeer(
-        args.against, args.variant, args.batch, args.size, args.warmup
-    )
-    for _ in range(args.warmup):
-        step()
-    times: dict[str, list[float]] = {"jax": []}
-    for _ in range(args.steps):
-        start = time.perf_counter()
-        step()
-        times["jax"].append(time.perf_counter() - start)
-        if peer:
-            times.setdefault("torch", []).append(peer.step())
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    result = {**vars(args), "device": str(jax.devices()[0]), "median_s": medians}
-    if peer:
+    timers = {"jax": compile_step(args.variant, args.batch, args.size, args.dtype)}
+    if args.against:
+        options = {name: vars(args)[name] for name in ("variant", "batch", "size")}
+        timers["torch"] = peer = TorchPeer(args.against, "step", **options)
+    times = take_turns(timers, warmup=args.warmup, rounds=args.steps)
+    if args.against:
         peer.close()
-        result["jax_to_torch"] = medians["jax"] / medians["torch"]
-    del result["against"]
-    print(json.dumps(result | {"all_s": times}, indent=2))
+    settings = {name: value for name, value in vars(args).items() if name != "against"}
+    settings["device"] = str(jax.devices()[0])
+    print(json.dumps(settings | times, indent=2))
 
 
-def compile_step(variant: str, batch: int, size: int, dtype: str):
-    """A function without arguments that does one step and waits for it."""
+def compile_step(variant: str, batch: int, size: int, dtype: str) -> Timer:
+    """Times one step."""
     config = common.base()
     config.model.variant = variant
     config.model.dtype = dtype
@@ -85,42 +72,7 @@ def compile_step(variant: str, batch: int, size: int, dtype: str):
         state, metrics = train_step(state, data)
         jax.block_until_ready((state, metrics))
 
-    return step
-
-
-class TorchPeer:
-    """benchmarks/torch_peer.py in its own environment, one step on request."""
-
-    def __init__(self, python: str, variant: str, batch: int, size: int, warmup: int):
-        script = Path(__file__).with_name("torch_peer.py")
-        options = dict(variant=variant, batch=batch, size=size, warmup=warmup)
-        flags = [f"--{name}={value}" for name, value in options.items()]
-        self._process = subprocess.Popen(
-            [python, str(script), "--serve", *flags],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._read()  # its configuration, once warm
-
-    def step(self) -> float:
-        """Seconds of one step."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("step\n")
-        self._process.stdin.flush()
-        return float(self._read())
-
-    def close(self) -> None:
-        self._process.communicate("quit\n")
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(
-                f"the PyTorch peer stopped with code {self._process.wait()}"
-            )
-        return line
+    return timed(step)
 
 
 if __name__ == "__main__":
