@@ -23,8 +23,8 @@ from typing import Any
 from unittest import mock
 
 import golden_fill
+import golden_model
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
@@ -62,7 +62,7 @@ def main() -> None:
     failures = 0
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(nmf, "draw_bases", draw_bases),
+        mock.patch.object(nmf, "draw_bases", golden_model.draw_bases),
     ):
         for variant in args.variants:
             failures += report(variant, compare_torch(variant, Path(folder)))
@@ -255,11 +255,6 @@ def jax_loss(model: SegNeXt, image, label, params, batch_stats):
     logits = resize_bilinear(logits, label.shape[1:])
     total, weight = cross_entropy(logits, label.astype(int), normalizer="valid")
     return total / weight, updated["batch_stats"]
-
-
-def draw_bases(key: jax.Array, d: int, rank: int) -> jax.Array:
-    bases = golden_fill.fill(golden_fill.BASES, (d, rank))
-    return jnp.asarray(bases / np.linalg.norm(bases, axis=0))
 
 
 def differences(
