@@ -41,30 +41,6 @@ from segnext_jax.parallel.mesh import make_mesh
 from segnext_jax.training import checkpoint
 from segnext_jax.visual.console import quiet_libraries
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "A workdir, or one step in its checkpoints/.", required=True
-)
-_FORMAT = flags.DEFINE_enum(
-    "format", None, ("stablehlo", "savedmodel", "onnx"), "What to write.", required=True
-)
-_OUTPUT = flags.DEFINE_string("output", None, "A new folder.", required=True)
-_RESULT = flags.DEFINE_enum(
-    "result", "logits", ("logits", "probabilities", "classes"), "Of every pixel."
-)
-_SIZE = flags.DEFINE_string(
-    "size", "dynamic", "HEIGHT,WIDTH of the images, or dynamic: any (not for onnx)."
-)
-_IMAGES = flags.DEFINE_multi_string(
-    "images", [], "Files, folders, globs or lists to compare on; more may follow it."
-)
-_ROOT = flags.DEFINE_string("data.root", None, "Data set; the checkpoint's if unset.")
-_SPLIT = flags.DEFINE_string(
-    "data.val_split", None, "Split; the checkpoint's if unset."
-)
-_NUM_IMAGES = flags.DEFINE_integer(
-    "num_images", 16, "How many of the images to compare on.", lower_bound=1
-)
-
 # What TensorFlow 2.21 reads is up to 1.13.7; JAX writes newer ones.
 _TENSORFLOW_STABLEHLO = "1.13.0"
 _FILES = {
@@ -75,27 +51,28 @@ _FILES = {
 
 
 def main(argv: list[str]) -> None:
-    images = [*_IMAGES.value, *argv[1:]]
-    if argv[1:] and not _IMAGES.value:
+    options = flags.FLAGS
+    images = [*options.images, *argv[1:]]
+    if argv[1:] and not options.images:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     quiet_libraries()
     tf.get_logger().setLevel("ERROR")  # each file that a SavedModel is written to
     logging.set_verbosity(logging.WARNING)
     tf.config.set_visible_devices([], "GPU")
     try:
-        size = parse_size(_SIZE.value, _FORMAT.value)
+        size = parse_size(options.size, options.format)
         # Where float32 is float32: a GPU computes products in fewer bits.
         with jax.default_device(jax.devices("cpu")[0]):
             export_checkpoint(
-                _CHECKPOINT.value,
-                _FORMAT.value,
-                Path(_OUTPUT.value),
-                result=cast(Result, _RESULT.value),
+                options.checkpoint,
+                options.format,
+                Path(options.output),
+                result=cast(Result, options.result),
                 size=size,
                 images=images,
-                root=_ROOT.value,
-                split=_SPLIT.value,
-                num_images=_NUM_IMAGES.value,
+                root=options["data.root"].value,
+                split=options["data.val_split"].value,
+                num_images=options.num_images,
             )
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(str(error)) from None
@@ -275,5 +252,37 @@ def _summary(figures: Figures, result: Result) -> str:
     return f"{figures.num_images} images: {', '.join(parts)}."
 
 
+def _define_flags() -> None:
+    # Not at import: the tests import several tools, and flags are of the process.
+    flags.DEFINE_string(
+        "checkpoint", None, "A workdir, or one step in its checkpoints/.", required=True
+    )
+    flags.DEFINE_enum(
+        "format",
+        None,
+        ("stablehlo", "savedmodel", "onnx"),
+        "What to write.",
+        required=True,
+    )
+    flags.DEFINE_string("output", None, "A new folder.", required=True)
+    flags.DEFINE_enum(
+        "result", "logits", ("logits", "probabilities", "classes"), "Of every pixel."
+    )
+    flags.DEFINE_string(
+        "size", "dynamic", "HEIGHT,WIDTH of the images, or dynamic: any (not for onnx)."
+    )
+    flags.DEFINE_multi_string(
+        "images",
+        [],
+        "Files, folders, globs or lists to compare on; more may follow it.",
+    )
+    flags.DEFINE_string("data.root", None, "Data set; the checkpoint's if unset.")
+    flags.DEFINE_string("data.val_split", None, "Split; the checkpoint's if unset.")
+    flags.DEFINE_integer(
+        "num_images", 16, "How many of the images to compare on.", lower_bound=1
+    )
+
+
 if __name__ == "__main__":
+    _define_flags()
     app.run(main)
