@@ -184,24 +184,6 @@ class EvalReader:
         return _Example(index, make_views(image, self._config), label.shape, label)
 
 
-def eval_batches(
-    source: Any,
-    eval_config: Any,
-    *,
-    batch_size: int,
-    shard_index: int = 0,
-    shard_count: int = 1,
-) -> Iterator[Batch]:
-    """One pass of an `EvalReader`, which see."""
-    return EvalReader(
-        source,
-        eval_config,
-        batch_size=batch_size,
-        shard_index=shard_index,
-        shard_count=shard_count,
-    )()
-
-
 def image_sizes(source: Any) -> np.ndarray:
     """(height, width) of all images of a source, int [n 2], from their headers.
 

@@ -13,7 +13,7 @@ from configs import common
 from data import evaluation
 from data.classes import train_id_table
 from data.decode import decode_record
-from data.evaluation import EvalReader, eval_batches, plan_batches, view_sizes
+from data.evaluation import EvalReader, plan_batches, view_sizes
 from data.sources.base import Record
 from data.sources.cityscapes import Cityscapes
 
@@ -36,7 +36,7 @@ def mixed(write_cityscapes):
 
 
 def read(source, config, **options):
-    return list(eval_batches(source, config, **options))
+    return list(EvalReader(source, config, **options)())
 
 
 def seen(batches):
@@ -143,7 +143,7 @@ def test_rows_that_fill_a_padded_bucket_count_as_whole_images(
 def test_unreadable_image_always_stops(source, config):
     with open(source.pairs[4][0], "r+b") as file:
         file.truncate(60)  # leaves the header
-    batches = eval_batches(source, config, batch_size=3)
+    batches = EvalReader(source, config, batch_size=3)()
     assert seen([next(batches)]) == [0, 1, 2]
     with pytest.raises(ValueError, match=f"{source.pairs[4][0]}: not a readable image"):
         next(batches)
@@ -158,7 +158,7 @@ def test_image_without_a_header_is_named_before_the_first_batch(
     with open(source.pairs[4][0], "wb") as file:
         file.write(content)
     with pytest.raises(ValueError, match=f"{source.pairs[4][0]}: not a readable image"):
-        next(eval_batches(source, config, batch_size=3))
+        next(EvalReader(source, config, batch_size=3)())
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_image_without_a_header_is_named_before_the_first_batch(
 )
 def test_illegal_arguments_are_refused_at_once(source, config, options, message):
     with pytest.raises(ValueError, match=message):
-        eval_batches(source, config, **options)
+        EvalReader(source, config, **options)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 from configs import common
 from data import pipeline
 from data.classes import train_id_table
-from data.evaluation import eval_batches
+from data.evaluation import EvalReader
 from data.sources.folder import Folder
 
 CLASSES = train_id_table("abc", [(0, 0, 0), (90, 90, 90), (180, 180, 180)])
@@ -45,7 +45,7 @@ def write(tmp_path, label):
 
 def evaluate(root):
     source = Folder(str(root), "train", CLASSES)
-    (batch,) = eval_batches(source, common.base().eval, batch_size=1)
+    (batch,) = EvalReader(source, common.base().eval, batch_size=1)()
     return batch["views"][0][0], batch["label"][0]
 
 
@@ -155,5 +155,5 @@ def test_list_of_windows_with_spaces_in_names(write, label, tmp_path):
     lines = ["\ufeffimages\\train\\my photo 1.png\tlabels\\train\\my photo 1.png", ""]
     (tmp_path / "train.txt").write_bytes("\r\n".join(lines).encode())
     source = Folder(str(tmp_path), "train.txt", CLASSES)
-    (batch,) = eval_batches(source, common.base().eval, batch_size=1)
+    (batch,) = EvalReader(source, common.base().eval, batch_size=1)()
     np.testing.assert_array_equal(batch["label"][0], label)

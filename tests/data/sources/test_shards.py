@@ -8,7 +8,7 @@ import pytest
 
 from configs import common
 from data import pipeline
-from data.evaluation import eval_batches
+from data.evaluation import EvalReader
 from data.sources import make_source
 from data.sources.cityscapes import Cityscapes
 from data.sources.shards import Shards, write_split
@@ -47,7 +47,7 @@ def test_training_and_evaluation_see_the_same(files, convert, data_config):
         lambda source: itertools.islice(
             pipeline.train_stream(source, data_config, seed=0, batch_size=4), 4
         ),
-        lambda source: eval_batches(source, common.base().eval, batch_size=3),
+        lambda source: EvalReader(source, common.base().eval, batch_size=3)(),
     ):
         for actual, expected in zip(stream(converted), stream(files), strict=True):
             for key in expected:
