@@ -129,7 +129,7 @@ def test_other_classes_only_if_the_config_says_so(save, state, shapes, mesh):
 
 
 def test_log_counts_and_names(save, state, shapes, mesh, caplog):
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         initialize(state, config(save(variables(shapes, 1)), "backbone"), mesh)
     (record,) = [r for r in caplog.records if "Initialised from" in r.getMessage()]
     message = record.getMessage()
