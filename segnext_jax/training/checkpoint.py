@@ -198,11 +198,12 @@ def check_config(workdir: str, config: ConfigDict) -> None:
             )
         return
     before, now = (_flatten(x) for x in (json.loads(path.read_text()), _plain(config)))
-    missing = "(absent)"
+    absent = dict.fromkeys(before.keys() | now.keys(), "(absent)")
+    before, now = absent | before, absent | now
     changes = [
-        f"  config.{key}: {before.get(key, missing)} → {now.get(key, missing)}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key, missing) != now.get(key, missing)
+        f"  config.{key}: {before[key]} → {now[key]}"
+        for key in sorted(absent)
+        if before[key] != now[key]
     ]
     if changes:
         raise ValueError(

@@ -84,7 +84,6 @@ def test_older_stablehlo_for_older_readers(exported):
 
 
 def test_onnx_takes_any_number_of_images(tiny, native):
-    pytest.importorskip("jax2onnx")
     program = make_program(*tiny, "logits", depthwise="xla")
     run = onnx_model.load(onnx_model.convert(program, (32, 64), "logits"))
     images = draw_images(2, (32, 64))

@@ -57,7 +57,7 @@ def assert_close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
 
 
-def compare(model, variables, sizes, masked):
+def assert_equal_to_images_alone(model, variables, sizes, masked):
     for size in sizes:
         image = golden_fill.image(1, *size)
         expected = jax.jit(partial(model.apply, train=False))(variables, image)
@@ -71,12 +71,13 @@ def compare(model, variables, sizes, masked):
 def test_tiny_network_at_many_sizes(tiny):
     model, variables = tiny
     masked = jax.jit(partial(model.apply, train=False))
-    compare(model, variables, SIZES, masked)
+    assert_equal_to_images_alone(model, variables, SIZES, masked)
 
 
 def test_segnext_t(make_network):
     model, variables = make_network("T")
-    compare(model, variables, [(43, 70)], jax.jit(partial(model.apply, train=False)))
+    masked = jax.jit(partial(model.apply, train=False))
+    assert_equal_to_images_alone(model, variables, [(43, 70)], masked)
 
 
 def test_images_of_a_batch_have_sizes_of_their_own(tiny):

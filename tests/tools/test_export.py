@@ -62,9 +62,6 @@ def photo(tmp_path_factory):
     [("stablehlo", None), ("savedmodel", None), ("onnx", SIZE)],
 )
 def test_export_runs_without_the_project(export_format, size, run, photo, tmp_path):
-    if export_format == "onnx":
-        pytest.importorskip("jax2onnx")
-        pytest.importorskip("onnxruntime")
     output = tmp_path / "exported"
     figures = export_checkpoint(run, export_format, output, size=size, num_images=2)
     assert figures.num_images == 2
