@@ -8,17 +8,15 @@ ratio of the medians is printed.
 
 import argparse
 import json
-from functools import partial
 
 import jax
 import numpy as np
 
 from benchmarks.turns import Timer, TorchPeer, take_turns, timed
 from configs import common
-from segnext_jax.training.optimizer import make_optimizer, make_schedule
+from segnext_jax.parallel.mesh import make_mesh
+from segnext_jax.training.program import make_program
 from segnext_jax.training.segmentation import Segmentation
-from segnext_jax.training.state import init_state
-from segnext_jax.training.step import make_train_step
 
 NUM_CLASSES = 19
 
@@ -51,12 +49,13 @@ def compile_step(variant: str, batch: int, size: int, dtype: str) -> Timer:
     config = common.base()
     config.model.variant = variant
     config.model.dtype = dtype
+    config.data.crop_size = (size, size)
+    config.train.batch_size = batch
     config.augment.distortion = "none"  # neither has the peer's step
     config.augment.flip_probability = 0.0
     task = Segmentation(config, [str(i) for i in range(NUM_CLASSES)], palette=())
-    schedule = make_schedule(config.schedule, config.train.num_train_steps)
-    tx = make_optimizer(config.optimizer, schedule)
-    state = jax.jit(partial(init_state, task.model, tx, ema=False))(jax.random.key(0))
+    program = make_program(config, task, make_mesh(jax.devices()[:1]))
+    state = program.init(jax.random.key(0))
     rng = np.random.default_rng(0)
     data = {
         "image": rng.integers(0, 256, (batch, size, size, 3), np.uint8),
@@ -65,11 +64,10 @@ def compile_step(variant: str, batch: int, size: int, dtype: str) -> Timer:
         "unreadable": np.zeros(batch, np.int32),
     }
     data = jax.device_put(data)
-    train_step = jax.jit(make_train_step(task, tx, schedule, config), donate_argnums=0)
 
     def step():
         nonlocal state
-        state, metrics = train_step(state, data)
+        state, metrics = program.train_step(state, data)
         jax.block_until_ready((state, metrics))
 
     return timed(step)

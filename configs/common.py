@@ -20,6 +20,12 @@ def base(task: str = "segmentation") -> ConfigDict:
     config = ConfigDict()
     config.task = task
     config.seed = 0
+    # What the backward computes again: none, each block or stage. Less memory, slower.
+    config.remat = "none"
+
+    config.mesh = ConfigDict()  # of all devices; -1: the rest
+    config.mesh.data = -1  # splits batches
+    config.mesh.spatial = 1  # splits the rows of every image
 
     config.init_from = ConfigDict()
     config.init_from.path = ""  # a checkpoint, or weights of another implementation

@@ -17,10 +17,10 @@ from segnext_jax.models.segnext import SegNeXt, Variables
 from segnext_jax.ops.normalize import normalize
 from segnext_jax.parallel.mesh import (
     all_rows,
-    batch_sharded,
     local_rows,
     prefetch,
     replicated,
+    spread,
 )
 
 Batch = dict[str, Any]
@@ -152,18 +152,14 @@ class ClassificationEvaluator:
             return count_top_k(logits, batch["label"], batch["mask"])
 
         self._mesh = mesh
-        self._evaluate = jax.jit(
-            evaluate,
-            in_shardings=(replicated(mesh), batch_sharded(mesh)),
-            out_shardings=replicated(mesh),
-        )
+        self._evaluate = jax.jit(evaluate, out_shardings=replicated(mesh))
 
     def __call__(
         self, variables: Variables, batches: Iterable[dict[str, np.ndarray]]
     ) -> TopK:
         """Every image of `batches` (image, label, mask) once."""
         total = TopK(np.zeros(3, np.int64))
-        for batch in prefetch(batches, self._mesh):
+        for batch in prefetch(batches, self._mesh, spread):
             total = total.merge(TopK.of(self._evaluate(variables, batch)))
         return total
 

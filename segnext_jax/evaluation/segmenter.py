@@ -12,7 +12,7 @@ from segnext_jax.evaluation.inference import predict_image
 from segnext_jax.evaluation.metrics import count_pixels
 from segnext_jax.evaluation.protocol import Protocol
 from segnext_jax.models.segnext import SegNeXt, Variables
-from segnext_jax.parallel.mesh import local_rows, per_device, to_global
+from segnext_jax.parallel.mesh import local_rows, per_device, spread
 
 
 class Segmented(NamedTuple):
@@ -71,7 +71,7 @@ class Segmenter:
             take = partial(np.take, indices=np.minimum(rows, num_rows - 1), axis=0)
             group = jax.tree.map(take, batch)
             group["mask"] &= rows < num_rows
-            yield to_global(group, self._mesh)
+            yield spread(group, self._mesh)
 
     def run(self, variables, group, shape, *, key=None) -> Segmented:
         """Starts the program on a group; does not wait for it."""

@@ -30,6 +30,9 @@ class MSCANClassifier(nn.Module):
         )(x)
 
 
-def make_classifier(config: ConfigDict, num_classes: int) -> MSCANClassifier:
-    """The network of `config.model`. Raises ValueError as `segnext.make_model`."""
-    return MSCANClassifier(backbone=make_backbone(config), num_classes=num_classes)
+def make_classifier(
+    config: ConfigDict, num_classes: int, *, remat: str = "none"
+) -> MSCANClassifier:
+    """The network of `config.model`. As `segnext.make_model`."""
+    backbone = make_backbone(config, remat=remat)
+    return MSCANClassifier(backbone=backbone, num_classes=num_classes)

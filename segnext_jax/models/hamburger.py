@@ -9,6 +9,7 @@ import numpy as np
 
 from segnext_jax.models.layers import Dtype, Initializer
 from segnext_jax.ops import nmf
+from segnext_jax.ops.halo import AxisName
 from segnext_jax.ops.resize import resize_valid
 from segnext_jax.ops.valid import Size, halve, inside, zero_outside
 
@@ -24,6 +25,7 @@ class LightHam(nn.Module):
     List of `[b h w c]` → `[b h w num_classes]`, float32. Needs the rng streams
     `dropout` and `nmf` when training; otherwise `nmf`, if there is one, draws other
     bases than the usual ones. `size`, int32 [b 2], is that of the images at stride 8.
+    `axis_name` is that of the devices that share the rows (ops/halo.py).
     """
 
     num_classes: int
@@ -36,16 +38,23 @@ class LightHam(nn.Module):
     nmf_eval_steps: int = 7
     nmf_gradient: nmf.Gradient = "unrolled"
     dtype: Dtype = jnp.float32
+    axis_name: AxisName = None
 
     @nn.compact
     def __call__(
         self, features: list[jax.Array], *, train: bool, size: Size = None
     ) -> jax.Array:
         pointwise = partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
-        norm = partial(nn.GroupNorm, num_groups=32, epsilon=_EPSILON, dtype=self.dtype)
-        x = Squeeze(self.channels, self.kernel_init, self.dtype, name="squeeze")(
-            features, size
+        norm = partial(
+            nn.GroupNorm,
+            num_groups=32,
+            epsilon=_EPSILON,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
         )
+        x = Squeeze(
+            self.channels, self.kernel_init, self.dtype, self.axis_name, name="squeeze"
+        )(features, size)
         # Moments are those of the images alone.
         mask = (
             None if size is None else jnp.broadcast_to(inside(x.shape, size), x.shape)
@@ -75,16 +84,31 @@ class LightHam(nn.Module):
             draw = partial(jax.random.fold_in, self.make_rng("nmf"))
             key = jax.vmap(draw)(jnp.arange(b))
             steps, gradient = self.nmf_train_steps, self.nmf_gradient
-            x = nmf.nmf(x, key, self.rank, steps=steps, gradient=gradient)
+            x = nmf.nmf(
+                x,
+                key,
+                self.rank,
+                steps=steps,
+                gradient=gradient,
+                axis_name=self.axis_name,
+            )
         elif self.has_rng("nmf"):
             key = self.make_rng("nmf")
-            x = nmf.nmf(x, key, self.rank, steps=self.nmf_eval_steps)
+            x = nmf.nmf(
+                x,
+                key,
+                self.rank,
+                steps=self.nmf_eval_steps,
+                axis_name=self.axis_name,
+            )
         else:
             # Drawn while tracing: an exported program has them as a constant.
             with jax.ensure_compile_time_eval():
                 bases = nmf.draw_bases(jax.random.key(_EVAL_KEY), d, self.rank)
             bases = jnp.broadcast_to(bases, (b, d, self.rank))
-            x = nmf.factorize(x, bases, steps=self.nmf_eval_steps)
+            x = nmf.factorize(
+                x, bases, steps=self.nmf_eval_steps, axis_name=self.axis_name
+            )
         return x.reshape(b, h, w, d)
 
 
@@ -99,6 +123,7 @@ class Squeeze(nn.Module):
     channels: int
     kernel_init: Initializer
     dtype: Dtype
+    axis_name: AxisName = None
 
     @nn.compact
     def __call__(self, features: list[jax.Array], size: Size = None) -> jax.Array:
@@ -109,6 +134,6 @@ class Squeeze(nn.Module):
         parts, own_size = [], size
         for x, part in zip(features, kernels, strict=True):
             x = jnp.dot(x.astype(self.dtype), part, preferred_element_type=jnp.float32)
-            parts.append(resize_valid(x, own_size, size, shape))
+            parts.append(resize_valid(x, own_size, size, shape, self.axis_name))
             own_size = halve(own_size)
         return sum(parts[1:], parts[0]).astype(self.dtype)

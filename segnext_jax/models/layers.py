@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from segnext_jax.ops.depthwise import Implementation, depthwise_conv
+from segnext_jax.ops.halo import AxisName
 from segnext_jax.ops.valid import Size, zero_outside
 
 Dtype = jnp.dtype | type
@@ -22,12 +23,14 @@ fan_in_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 class DepthwiseConv(nn.Module):
     """Depthwise convolution with bias, stride 1, SAME: [b h w c] → [b h w c].
 
-    What lies outside images of `size` counts as padding, too.
+    What lies outside images of `size` counts as padding, too. `axis_name` is that of
+    the devices that share the rows.
     """
 
     kernel_size: tuple[int, int]
     dtype: Dtype = jnp.float32
     implementation: Implementation = "auto"
+    axis_name: AxisName = None
 
     @nn.compact
     def __call__(self, x: jax.Array, size: Size = None) -> jax.Array:
@@ -40,7 +43,10 @@ class DepthwiseConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         x = zero_outside(x, size)
-        return depthwise_conv(x, kernel, implementation=self.implementation) + bias
+        y = depthwise_conv(
+            x, kernel, implementation=self.implementation, axis_name=self.axis_name
+        )
+        return y + bias
 
 
 class DropPath(nn.Module):

@@ -1,6 +1,8 @@
 """MSCAN, the convolutional backbone of SegNeXt (Guo et al. 2022, section 3.1)."""
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -17,7 +19,12 @@ from segnext_jax.models.layers import (
 from segnext_jax.ops.depthwise import Implementation
 from segnext_jax.ops.feed_forward import Layer, feed_forward_by_rows, strip_height
 from segnext_jax.ops.gelu import gelu
+from segnext_jax.ops.halo import AxisName, pad_rows
 from segnext_jax.ops.valid import Size, halve, zero_outside
+
+# What the backward computes again instead of keeping it: nothing, one block or one
+# stage at a time.
+Remat = Literal["none", "block", "stage"]
 
 _MLP_RATIOS = (8, 8, 4, 4)
 _STRIP_LENGTHS = (7, 11, 21)
@@ -29,7 +36,9 @@ class MSCAN(nn.Module):
 
     `[b h w 3]`, normalised → list of `[b h/s w/s embed_dims[i]]` in `dtype`. Needs the
     rng stream `drop_path` when training. Of images smaller than their array, `size`
-    int32 [b 2], the features inside them are what they are without the rest.
+    int32 [b 2], the features inside them are what they are without the rest. Devices
+    that share the rows of the images (ops/halo.py) give the name of their axis; each
+    must have at least one row of every stage.
     """
 
     embed_dims: tuple[int, int, int, int]
@@ -38,41 +47,65 @@ class MSCAN(nn.Module):
     dtype: Dtype = jnp.float32
     depthwise: Implementation = "auto"
     is_folded: bool = False  # the convolutions hold the norms: models/folding.py
+    remat: Remat = "none"
+    axis_name: AxisName = None
 
     @nn.compact
     def __call__(
         self, x: jax.Array, *, train: bool, size: Size = None
     ) -> list[jax.Array]:
-        drop_path_rates = iter(np.linspace(0, self.drop_path_rate, sum(self.depths)))
-        norm = make_batch_norm(self.dtype, train=train)
+        drop_path_rates = np.split(
+            np.linspace(0, self.drop_path_rate, sum(self.depths)),
+            np.cumsum(self.depths)[:-1],
+        )
+        norm = make_batch_norm(self.dtype, self.axis_name, train=train)
         features = []
-        for i, (dim, depth) in enumerate(
-            zip(self.embed_dims, self.depths, strict=True)
-        ):
+        for i, dim in enumerate(self.embed_dims):
             stage = f"stage{i + 1}"
             if i == 0:
-                x = Stem(dim, self.dtype, self.is_folded, name="stem")(
+                x = Stem(dim, self.dtype, self.is_folded, self.axis_name, name="stem")(
                     x, train=train, size=size
                 )
                 size = halve(halve(size))
             else:
                 x = zero_outside(x, size)
-                x = _strided_conv(dim, self.dtype, name=f"{stage}_embed")(x)
+                x = _strided_conv(
+                    x, dim, self.dtype, self.axis_name, name=f"{stage}_embed"
+                )
                 if not self.is_folded:
                     x = norm(name=f"{stage}_embed_norm")(x)
                 size = halve(size)
-            for j in range(depth):
-                x = Block(
+            blocks = [
+                Block(
                     mlp_ratio=_MLP_RATIOS[i],
-                    drop_path_rate=float(next(drop_path_rates)),
+                    drop_path_rate=float(rate),
                     dtype=self.dtype,
                     depthwise=self.depthwise,
                     is_folded=self.is_folded,
+                    axis_name=self.axis_name,
                     name=f"{stage}_block{j}",
-                )(x, train=train, size=size)
+                )
+                for j, rate in enumerate(drop_path_rates[i])
+            ]
+            x = self._run(blocks, x, train=train, size=size)
             x = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype, name=f"{stage}_norm")(x)
             features.append(x)
         return features
+
+    def _run(
+        self, blocks: Sequence[nn.Module], x: jax.Array, *, train: bool, size: Size
+    ) -> jax.Array:
+        def run(_, x, blocks):
+            for block in blocks:
+                x = block(x, train=train, size=size)
+            return x
+
+        if self.remat == "none" or not train:
+            return run(self, x, blocks)
+        groups = [blocks] if self.remat == "stage" else [[block] for block in blocks]
+        for group in groups:
+            x = nn.remat(run)(self, x, group)
+        return x
 
 
 class Stem(nn.Module):
@@ -81,17 +114,19 @@ class Stem(nn.Module):
     dim: int
     dtype: Dtype
     is_folded: bool
+    axis_name: AxisName
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
-        norm = make_batch_norm(self.dtype, train=train)
+        norm = make_batch_norm(self.dtype, self.axis_name, train=train)
+        conv = partial(_strided_conv, dtype=self.dtype, axis_name=self.axis_name)
         x = zero_outside(x, size)
-        x = _strided_conv(self.dim // 2, self.dtype, name="conv1")(x)
+        x = conv(x, self.dim // 2, name="conv1")
         if not self.is_folded:
             x = norm(name="norm1")(x)
         x = gelu(x)
         x = zero_outside(x, halve(size))
-        x = _strided_conv(self.dim, self.dtype, name="conv2")(x)
+        x = conv(x, self.dim, name="conv2")
         return x if self.is_folded else norm(name="norm2")(x)
 
 
@@ -103,17 +138,24 @@ class Block(nn.Module):
     dtype: Dtype
     depthwise: Implementation
     is_folded: bool
+    axis_name: AxisName
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
         attention = Attention(
-            self.dtype, self.depthwise, self.is_folded, name="attention"
+            self.dtype,
+            self.depthwise,
+            self.is_folded,
+            self.axis_name,
+            name="attention",
         )
-        ffn = FeedForward(self.mlp_ratio, self.dtype, self.depthwise, name="ffn")
+        ffn = FeedForward(
+            self.mlp_ratio, self.dtype, self.depthwise, self.axis_name, name="ffn"
+        )
         if self.is_folded:
             x = attention(x, size)
             return x + ffn(x, train=train, size=size)
-        norm = make_batch_norm(self.dtype, train=train)
+        norm = make_batch_norm(self.dtype, self.axis_name, train=train)
         drop_path = partial(DropPath(self.drop_path_rate), train=train)
 
         y = norm(name="norm1")(x)
@@ -131,6 +173,7 @@ class Attention(nn.Module):
     dtype: Dtype
     depthwise: Implementation
     is_folded: bool
+    axis_name: AxisName
 
     @nn.compact
     def __call__(self, x: jax.Array, size: Size = None) -> jax.Array:
@@ -144,7 +187,12 @@ class Attention(nn.Module):
 
     def _weights(self, x: jax.Array, size: Size) -> jax.Array:
         """A 5×5 convolution, three pairs of strips on top, and their mix (eq. 1)."""
-        conv = partial(DepthwiseConv, dtype=self.dtype, implementation=self.depthwise)
+        conv = partial(
+            DepthwiseConv,
+            dtype=self.dtype,
+            implementation=self.depthwise,
+            axis_name=self.axis_name,
+        )
         base = conv((5, 5), name="conv5x5")(x, size)
         total = base
         for k in _STRIP_LENGTHS:
@@ -159,6 +207,7 @@ class FeedForward(nn.Module):
     ratio: int
     dtype: Dtype
     depthwise: Implementation
+    axis_name: AxisName
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
@@ -177,15 +226,20 @@ class FeedForward(nn.Module):
             x = x.astype(self.dtype)
             return feed_forward_by_rows(x, expand, conv, project, rows=rows, size=size)
         y = _pointwise(self.ratio * dim, self.dtype, name="expand")(x)
-        y = DepthwiseConv((3, 3), self.dtype, self.depthwise, name="conv3x3")(y, size)
+        y = DepthwiseConv(
+            (3, 3), self.dtype, self.depthwise, self.axis_name, name="conv3x3"
+        )(y, size)
         y = gelu(y)
         return _pointwise(dim, self.dtype, name="project")(y)
 
 
-def make_batch_norm(dtype: Dtype, *, train: bool) -> partial[nn.BatchNorm]:
+def make_batch_norm(
+    dtype: Dtype, axis_name: AxisName, *, train: bool
+) -> partial[nn.BatchNorm]:
     """BatchNorm as published. Flax's momentum is 1 − PyTorch's.
 
-    Under jit the batch is one global array, so its moments are those of all devices.
+    Under jit the batch is one global array, so its moments are those of all devices;
+    only an axis that shares rows has to be named.
     """
     return partial(
         nn.BatchNorm,
@@ -193,20 +247,28 @@ def make_batch_norm(dtype: Dtype, *, train: bool) -> partial[nn.BatchNorm]:
         momentum=0.9,
         epsilon=EPSILON,
         dtype=dtype,
+        axis_name=axis_name,
     )
 
 
-def _strided_conv(dim: int, dtype: Dtype, *, name: str) -> nn.Conv:
+def _strided_conv(
+    x: jax.Array, dim: int, dtype: Dtype, axis_name: AxisName, *, name: str
+) -> jax.Array:
+    """3×3 with stride 2: [b h w c] → [b h/2 w/2 dim], in the module that calls."""
     # Padding (1, 1) as in PyTorch: "SAME" would pad even sizes by (0, 1).
+    rows = (1, 1)
+    if axis_name is not None:
+        # Parts of an even height need no row from below.
+        x, rows = pad_rows(x, 1, 0, axis_name), (0, 0)
     return nn.Conv(
         dim,
         kernel_size=(3, 3),
         strides=(2, 2),
-        padding=((1, 1), (1, 1)),
+        padding=(rows, (1, 1)),
         kernel_init=fan_out_normal,
         dtype=dtype,
         name=name,
-    )
+    )(x)
 
 
 def _pointwise(dim: int, dtype: Dtype, *, name: str) -> nn.Dense:

@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 
 from segnext_jax.models.hamburger import LightHam
 from segnext_jax.models.layers import Initializer, fan_in_normal, fan_out_normal
-from segnext_jax.models.mscan import MSCAN
+from segnext_jax.models.mscan import MSCAN, Remat
 from segnext_jax.ops.depthwise import Implementation
+from segnext_jax.ops.halo import AxisName
 from segnext_jax.ops.nmf import Gradient
 from segnext_jax.ops.valid import Size, halve
 
@@ -63,8 +64,21 @@ def logits_size(size: Size) -> Size:
     return halve(halve(halve(size)))
 
 
-def make_model(config: ConfigDict, num_classes: int) -> SegNeXt:
+def make_model(
+    config: ConfigDict,
+    num_classes: int,
+    *,
+    remat: str = "none",
+    axis_name: AxisName = None,
+) -> SegNeXt:
     """The network that `config.model` describes.
+
+    Args:
+      config: `config.model`.
+      num_classes: without the ignored label.
+      remat: `config.remat`: what training computes again for the backward, "none", each
+        "block" or "stage"; less memory, the same values.
+      axis_name: of the devices that share the rows of the images (ops/halo.py).
 
     Raises:
       ValueError: if a name in the config is none of the known ones.
@@ -84,7 +98,7 @@ def make_model(config: ConfigDict, num_classes: int) -> SegNeXt:
     }
     decoder = _choose("model.decoder", config.decoder, decoders)
     gradient = _choose("model.nmf_gradient", config.nmf_gradient, get_args(Gradient))
-    backbone = make_backbone(config)
+    backbone = make_backbone(config, remat=remat, axis_name=axis_name)
     return SegNeXt(
         backbone=backbone,
         decoder=LightHam(
@@ -98,12 +112,15 @@ def make_model(config: ConfigDict, num_classes: int) -> SegNeXt:
             nmf_eval_steps=config.nmf_eval_steps,
             nmf_gradient=gradient,
             dtype=backbone.dtype,
+            axis_name=axis_name,
         ),
     )
 
 
-def make_backbone(config: ConfigDict) -> MSCAN:
-    """The backbone that `config.model` describes. Raises ValueError as `make_model`."""
+def make_backbone(
+    config: ConfigDict, *, remat: str = "none", axis_name: AxisName = None
+) -> MSCAN:
+    """The backbone that `config.model` describes. As `make_model`."""
     variant = _choose("model.variant", config.variant, VARIANTS)
     dtypes = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
     return MSCAN(
@@ -114,6 +131,8 @@ def make_backbone(config: ConfigDict) -> MSCAN:
         depthwise=_choose(
             "model.depthwise", config.depthwise, get_args(Implementation)
         ),
+        remat=_choose("remat", remat, get_args(Remat)),
+        axis_name=axis_name,
     )
 
 

@@ -4,17 +4,24 @@ XLA's grouped convolution is slow on every platform measured (jax issues 13800 a
 23713), so the operator has several implementations of one definition.
 """
 
+from functools import partial
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from segnext_jax.ops.halo import AxisName, pad_rows
+
 Implementation = Literal["auto", "xla", "shift", "portable"]
 
 
 def depthwise_conv(
-    x: jax.Array, kernel: jax.Array, *, implementation: Implementation = "auto"
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    implementation: Implementation = "auto",
+    axis_name: AxisName = None,
 ) -> jax.Array:
     """Convolves every channel with its own kernel: stride 1, SAME zero padding.
 
@@ -25,6 +32,7 @@ def depthwise_conv(
         copies with a hand-written backward, "auto" the faster of the two on the
         default platform: docs/performance.md has the measurements. "portable" is for
         programs exported to several platforms: each takes the faster one.
+      axis_name: of the devices that share the rows of `x` (ops/halo.py).
 
     Returns:
       [b h w c] in the dtype of `x`.
@@ -47,12 +55,17 @@ def depthwise_conv(
     if implementation == "auto":
         implementation = _fastest(jax.default_backend())
     if implementation == "xla":
-        return _grouped_conv(x, kernel)
+        return _grouped_conv(x, kernel, axis_name)
     if implementation == "shift":
-        return _shift_conv(x, kernel)
+        return _shift_conv(x, kernel, axis_name)
     if implementation == "portable":
+        grouped = partial(_grouped_conv, axis_name=axis_name)
         return lax.platform_dependent(
-            x, kernel, cuda=_grouped_conv, rocm=_grouped_conv, default=_shift_conv
+            x,
+            kernel,
+            cuda=grouped,
+            rocm=grouped,
+            default=lambda x, kernel: _shift_conv(x, kernel, axis_name),
         )
     raise ValueError(
         f"unknown implementation {implementation!r}: use one of "
@@ -67,26 +80,27 @@ def _fastest(platform: str) -> Implementation:
     return "xla" if platform in ("gpu", "cuda", "rocm") else "shift"
 
 
-def _grouped_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _grouped_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
+    kh, kw, _ = kernel.shape
+    rows = (kh // 2, kh // 2)
+    if axis_name is not None:
+        x, rows = pad_rows(x, *rows, axis_name), (0, 0)
     return lax.conv_general_dilated(
         x,
         kernel[:, :, None, :],
         window_strides=(1, 1),
-        padding="SAME",
+        padding=(rows, (kw // 2, kw // 2)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
     )
 
 
-@jax.custom_vjp
-def _shift_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    kh, kw, _ = kernel.shape
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _shift_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
     _, h, w, _ = x.shape
     # A column more than needed: rows of a multiple of 4 kB lie in the same few sets of
     # a CPU's cache and drive each other out; tall kernels take up to twice as long.
-    padded = materialize(
-        jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2 + 1), (0, 0)))
-    )
+    padded = materialize(_pad(x, kernel, axis_name, extra_columns=1))
     total = sum_taps(padded, kernel, (h, w)).astype(x.dtype)
     # XLA puts such a sum into everything that uses it, to be computed there once more;
     # padding it does not.
@@ -111,30 +125,35 @@ def materialize(x: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
-def _shift_conv_fwd(x, kernel):
-    return _shift_conv(x, kernel), (x, kernel)
+def _shift_conv_fwd(x, kernel, axis_name):
+    return _shift_conv(x, kernel, axis_name), (x, kernel)
 
 
-def _shift_conv_bwd(residuals, grad):
+def _shift_conv_bwd(axis_name, residuals, grad):
     x, kernel = residuals
     # The transpose of a SAME convolution with an odd kernel is the SAME convolution
-    # with the kernel turned by 180 degrees.
-    return _shift_conv(grad, kernel[::-1, ::-1]), _kernel_gradient(x, grad, kernel)
+    # with the kernel turned by 180 degrees: rows are exchanged as in the forward.
+    return (
+        _shift_conv(grad, kernel[::-1, ::-1], axis_name),
+        _kernel_gradient(x, grad, kernel, axis_name),
+    )
 
 
 _shift_conv.defvjp(_shift_conv_fwd, _shift_conv_bwd)
 
 
-def _kernel_gradient(x: jax.Array, grad: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Sums x·grad for every tap, a few image rows at a time.
+def _kernel_gradient(
+    x: jax.Array, grad: jax.Array, kernel: jax.Array, axis_name: AxisName
+) -> jax.Array:
+    """Sums x·grad for every tap over the rows that are here, a few at a time.
 
     The rows of one step stay in cache while kh·kw products read them; summing whole
     images tap by tap reads `x` and `grad` from memory once per tap, which doubles the
     time of the whole train step on CPU.
     """
-    kh, kw, _ = kernel.shape
-    _, h, w, _ = x.shape
-    padded = _pad(x, kh, kw)
+    kh, kw, channels = kernel.shape
+    b, h, w, _ = x.shape
+    padded = _pad(x, kernel, axis_name)
     rows = 2 if h % 2 == 0 else 1  # 1.5 times as fast as row by row, 4 is no faster
 
     def add_rows(total, start):
@@ -142,16 +161,24 @@ def _kernel_gradient(x: jax.Array, grad: jax.Array, kernel: jax.Array) -> jax.Ar
         grad_rows = lax.dynamic_slice_in_dim(grad, start, rows, axis=1)
         x_rows, grad_rows = x_rows.astype(jnp.float32), grad_rows.astype(jnp.float32)
         taps = [
-            jnp.sum(x_rows[:, i : i + rows, j : j + w] * grad_rows, axis=(0, 1, 2))
+            jnp.sum(x_rows[:, i : i + rows, j : j + w] * grad_rows, axis=(1, 2))
             for i in range(kh)
             for j in range(kw)
         ]
-        return total + jnp.stack(taps).reshape(total.shape), None
+        return total + jnp.stack(taps, axis=1), None
 
-    total = jnp.zeros(kernel.shape, jnp.float32)
+    # By example: devices that share the batch would otherwise sum up in every step.
+    total = jnp.zeros((b, kh * kw, channels), jnp.float32)
     total, _ = lax.scan(add_rows, total, jnp.arange(0, h, rows))
-    return total.astype(kernel.dtype)
+    return total.sum(axis=0).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _pad(x: jax.Array, kh: int, kw: int) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+def _pad(
+    x: jax.Array, kernel: jax.Array, axis_name: AxisName, *, extra_columns: int = 0
+) -> jax.Array:
+    kh, kw, _ = kernel.shape
+    rows = (kh // 2, kh // 2)
+    if axis_name is not None:
+        x, rows = pad_rows(x, *rows, axis_name), (0, 0)
+    columns = (kw // 2, kw // 2 + extra_columns)
+    return jnp.pad(x, ((0, 0), rows, columns, (0, 0)))

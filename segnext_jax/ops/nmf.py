@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from segnext_jax.ops.halo import AxisName, sum_over
+
 Gradient = Literal["unrolled", "one_step"]
 
 _EPSILON = 1e-6
@@ -22,6 +24,7 @@ def nmf(
     *,
     steps: int,
     gradient: Gradient = "unrolled",
+    axis_name: AxisName = None,
 ) -> jax.Array:
     """Replaces features by their non-negative low-rank approximation.
 
@@ -33,6 +36,7 @@ def nmf(
       steps: multiplicative updates of both factors.
       gradient: "unrolled" differentiates every update (what the authors train with),
         "one_step" only the last update of the coefficients (section 3.3 of the paper).
+      axis_name: of the devices that share the n positions (ops/halo.py).
 
     Returns:
       [b n d] in the dtype of `features`.
@@ -42,7 +46,9 @@ def nmf(
         bases = jax.vmap(lambda k: draw_bases(k, d, rank))(key)
     else:
         bases = jnp.broadcast_to(draw_bases(key, d, rank), (b, d, rank))
-    return factorize(features, bases, steps=steps, gradient=gradient)
+    return factorize(
+        features, bases, steps=steps, gradient=gradient, axis_name=axis_name
+    )
 
 
 def draw_bases(key: jax.Array, d: int, rank: int) -> jax.Array:
@@ -57,6 +63,7 @@ def factorize(
     *,
     steps: int,
     gradient: Gradient = "unrolled",
+    axis_name: AxisName = None,
 ) -> jax.Array:
     """`nmf` from given bases [b d r] instead of drawn ones."""
     if gradient not in ("unrolled", "one_step"):
@@ -65,7 +72,7 @@ def factorize(
     coef = jax.nn.softmax(_dot("bnd,bdr->bnr", x, bases), axis=-1)
     for _ in range(steps):
         coef = _update_coef(x, bases, coef)
-        bases = _update_bases(x, bases, coef)
+        bases = _update_bases(x, bases, coef, axis_name)
     if gradient == "one_step":
         bases, coef = lax.stop_gradient((bases, coef))
     coef = _update_coef(x, bases, coef)
@@ -78,9 +85,10 @@ def _update_coef(x, bases, coef):
     return coef * numerator / (_dot("bnr,brs->bns", coef, gram) + _EPSILON)
 
 
-def _update_bases(x, bases, coef):
-    gram = _dot("bnr,bns->brs", coef, coef)
-    numerator = _dot("bnd,bnr->bdr", x, coef)
+def _update_bases(x, bases, coef, axis_name):
+    # All that the positions have to tell each other: two small matrices.
+    gram = sum_over(_dot("bnr,bns->brs", coef, coef), axis_name)
+    numerator = sum_over(_dot("bnd,bnr->bdr", x, coef), axis_name)
     return bases * numerator / (_dot("bdr,brs->bds", bases, gram) + _EPSILON)
 
 

@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from segnext_jax.ops.halo import AxisName, repeat_edges
 from segnext_jax.ops.valid import Size
 
 
-def resize_bilinear(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
+def resize_bilinear(
+    x: jax.Array, size: tuple[int, ...], axis_name: AxisName = None
+) -> jax.Array:
     """Resizes as PyTorch's `F.interpolate(mode="bilinear", align_corners=False)`.
 
     Without antialiasing: meant for enlarging.
@@ -16,6 +19,8 @@ def resize_bilinear(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     Args:
       x: [b h w c], floating point.
       size: (height, width) of the result.
+      axis_name: of the devices that share the rows of `x`, as those of the result
+        (ops/halo.py); they can only be enlarged by a whole factor.
 
     Returns:
       [b height width c] in the dtype of `x`; interpolated in float32.
@@ -25,16 +30,21 @@ def resize_bilinear(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
         old, new = (jnp.array([s], jnp.int32) for s in (x.shape[1:3], size))
         return resize_valid(x, old, new, size)
     y = x.astype(jnp.float32)
-    for axis, length in zip((1, 2), size, strict=True):
+    for axis, length, shared_by in zip((1, 2), size, (axis_name, None), strict=True):
         if length % y.shape[axis] == 0:
-            y = _enlarge(y, axis, length // y.shape[axis])
+            y = _enlarge(y, axis, length // y.shape[axis], shared_by)
         else:
+            assert shared_by is None, "rows on several devices need a whole factor"
             y = _interpolate(y, axis, length)
     return y.astype(x.dtype)
 
 
 def resize_valid(
-    x: jax.Array, size: Size, new_size: Size, shape: tuple[int, ...]
+    x: jax.Array,
+    size: Size,
+    new_size: Size,
+    shape: tuple[int, ...],
+    axis_name: AxisName = None,
 ) -> jax.Array:
     """`resize_bilinear` of images that may be smaller than their arrays.
 
@@ -43,12 +53,14 @@ def resize_valid(
       size: int32 [b 2], (height, width) of each image; None: `x` is full.
       new_size: those of the images in the result, below 2^15; None as `size` is.
       shape: (height, width) of the result; what is outside the images repeats an edge.
+      axis_name: as `resize_bilinear`; only of full arrays.
 
     Returns:
       [b height width c] in the dtype of `x`; interpolated in float32.
     """
     if size is None or new_size is None:
-        return resize_bilinear(x, shape)
+        return resize_bilinear(x, shape, axis_name)
+    assert axis_name is None, "images in larger arrays are whole"
     y = x.astype(jnp.float32)
     for axis, length in zip((1, 2), shape, strict=True):
         lower, upper, fraction = _sample(
@@ -77,7 +89,9 @@ def _sample(size: jax.Array, new_size: jax.Array, length: int):
     return lower, upper, rest / (2 * new_size)
 
 
-def _enlarge(x: jax.Array, axis: int, factor: int) -> jax.Array:
+def _enlarge(
+    x: jax.Array, axis: int, factor: int, axis_name: AxisName = None
+) -> jax.Array:
     """Whole factors: output `factor·i + phase` blends pixel i with one neighbour.
 
     No product with a dense matrix and, backward, no scatter.
@@ -90,7 +104,7 @@ def _enlarge(x: jax.Array, axis: int, factor: int) -> jax.Array:
     before, here, after = (
         jnp.expand_dims(neighbour, axis + 1) * weight.reshape(shape)
         for neighbour, weight in zip(
-            _neighbours(x, axis), blend_weights(factor), strict=True
+            _neighbours(x, axis, axis_name), blend_weights(factor), strict=True
         )
     )
     out_shape = list(x.shape)
@@ -104,8 +118,11 @@ def blend_weights(factor: int) -> np.ndarray:
     return np.stack([np.maximum(-offset, 0), 1 - abs(offset), np.maximum(offset, 0)])
 
 
-def _neighbours(x: jax.Array, axis: int):
+def _neighbours(x: jax.Array, axis: int, axis_name: AxisName):
     length = x.shape[axis]
+    if axis_name is not None:
+        rows = repeat_edges(x, axis_name)
+        return rows[:, :length], x, rows[:, 2:]
     first = lax.slice_in_dim(x, 0, 1, axis=axis)
     last = lax.slice_in_dim(x, length - 1, length, axis=axis)
     before = jnp.concatenate(

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from segnext_jax.evaluation.evaluator import ClassificationEvaluator
 from segnext_jax.evaluation.metrics import TopK
 from segnext_jax.models.classifier import make_classifier
+from segnext_jax.models.segnext import Variables
 from segnext_jax.ops.normalize import normalize
 from segnext_jax.parallel.mesh import check_batch_size
 from segnext_jax.training.erasing import erase
@@ -31,6 +32,15 @@ class Classification:
         self.model = make_classifier(config.model, len(classes))
         self._config = config
         self._num_classes = len(classes)
+
+    @property
+    def example(self) -> dict[str, jax.ShapeDtypeStruct]:
+        h, w = self._config.data.crop_size
+        return {
+            "image": jax.ShapeDtypeStruct((h, w, 3), jnp.uint8),
+            "label": jax.ShapeDtypeStruct((), jnp.int32),
+            "unreadable": jax.ShapeDtypeStruct((), jnp.int32),
+        }
 
     def augment(
         self, batch: dict[str, jax.Array], key: jax.Array
@@ -64,6 +74,25 @@ class Classification:
         )
         image = erase(normalize(image), keys[:, 1], config.augment.erase_probability)
         return image, target
+
+    def forward(
+        self,
+        variables: Variables,
+        image: jax.Array,
+        rngs: dict[str, jax.Array],
+        axis_name: str | None = None,
+    ) -> tuple[jax.Array, Any]:
+        if axis_name is not None:
+            raise ValueError(
+                "config.mesh.spatial splits the rows of images to segment: set it to 1 "
+                "to classify them"
+            )
+        config = self._config
+        model = make_classifier(config.model, self._num_classes, remat=config.remat)
+        logits, updated = model.apply(
+            variables, image, train=True, rngs=rngs, mutable=["batch_stats"]
+        )
+        return logits, updated["batch_stats"]
 
     def loss(self, logits: jax.Array, target: jax.Array):
         return soft_cross_entropy(logits, target)

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from segnext_jax.parallel.mesh import split_rows
 from segnext_jax.training.optimizer import all_finite
 from segnext_jax.training.state import TrainState
 from segnext_jax.training.task import Batch, Task
@@ -26,6 +28,7 @@ def make_train_step(
     tx: optax.GradientTransformation,
     schedule: optax.Schedule,
     config: ConfigDict,
+    mesh: Mesh,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The function to jit: batch as the data pipeline makes it → next state, metrics.
 
@@ -34,18 +37,15 @@ def make_train_step(
     scalars: loss, learning_rate, grad_norm, skipped, skipped_in_a_row, unreadable.
     """
     num_micro_batches = config.train.accumulate_steps
+    forward = split_rows(task.forward, mesh)
 
     def loss_fn(params, batch_stats, image, target, key):
         drop_path, dropout, nmf = jax.random.split(key, 3)
-        logits, updated = task.model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            image,
-            train=True,
-            rngs={"drop_path": drop_path, "dropout": dropout, "nmf": nmf},
-            mutable=["batch_stats"],
-        )
+        rngs = {"drop_path": drop_path, "dropout": dropout, "nmf": nmf}
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, batch_stats = forward(variables, image, rngs)
         total, weight = task.loss(logits, target)
-        return total, (weight, updated["batch_stats"])
+        return total, (weight, batch_stats)
 
     def accumulate(carry, micro_batch):
         """Adds one micro-batch's gradients; BatchNorm sees one after the other."""

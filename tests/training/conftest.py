@@ -42,16 +42,19 @@ def _shrink(config):
 
 @pytest.fixture
 def make_batch():
-    """(seed, batch size, side) → a batch as data/pipeline.py makes it."""
+    """(seed, batch size, height, width) → a batch as data/pipeline.py makes it."""
 
-    def make(seed: int, batch_size: int, side: int = 64) -> dict[str, np.ndarray]:
+    def make(
+        seed: int, batch_size: int, height: int = 64, width: int = 64
+    ) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
-        label = rng.integers(0, NUM_CLASSES, (batch_size, side, side)).astype(np.uint8)
+        shape = (batch_size, height, width)
+        label = rng.integers(0, NUM_CLASSES, shape).astype(np.uint8)
         label[rng.random(label.shape) < 0.1] = 255
         return {
-            "image": rng.integers(0, 256, (batch_size, side, side, 3), np.uint8),
+            "image": rng.integers(0, 256, (*shape, 3), np.uint8),
             "label": label,
-            "size": np.full((batch_size, 2), (side, side - 8), np.int32),
+            "size": np.full((batch_size, 2), (height, width - 8), np.int32),
             "unreadable": np.zeros(batch_size, np.int32),
         }
 

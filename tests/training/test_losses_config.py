@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from segnext_jax.parallel.mesh import batch_sharded, make_mesh, replicated
+from segnext_jax.parallel.mesh import batch_sharding, make_mesh, replicated
 from segnext_jax.training import losses
 from segnext_jax.training.losses import IGNORE_LABEL, make_loss
 from segnext_jax.training.task import make_task
@@ -112,24 +112,23 @@ def test_terms_without_weight_are_not_computed(config, batch):
 
 
 @pytest.mark.parametrize("ohem", ["mmseg", "paddle"])
-def test_eight_devices_equal_one(batch, ohem):
-    """All terms on a global batch, its labels at four times the logits' size."""
+@pytest.mark.parametrize("spatial", [1, 4])
+def test_eight_devices_equal_one(batch, ohem, spatial):
+    """All terms on a global batch, whole images or parts of them on a device."""
     config = common.base()
     config.loss.update(FACTORS)
     config.loss.update(ohem=ohem, ohem_min_kept=30 if ohem == "paddle" else 4)
     config.loss.class_weights = (1.0, 2.0, 0.5, 1.0, 3.0)
     task = make_task(config, "abcde", [[0, 0, 0]] * 5)
-    logits, label = batch
-    label = label.repeat(4, axis=1).repeat(4, axis=2)
     results = []
-    for devices in (jax.devices()[:1], jax.devices()[:8]):
-        mesh = make_mesh(devices)
+    for mesh in (make_mesh(jax.devices()[:1]), make_mesh(spatial=spatial)):
+        sharding = batch_sharding(mesh, 4)
         loss = jax.jit(
             jax.value_and_grad(task.loss, has_aux=True),
-            in_shardings=batch_sharded(mesh),
-            out_shardings=((replicated(mesh),) * 2, batch_sharded(mesh)),
+            in_shardings=sharding,
+            out_shardings=((replicated(mesh),) * 2, sharding),
         )
-        results.append(jax.device_get(loss(logits, label)))
+        results.append(jax.device_get(loss(*batch)))
     (one, one_grad), (eight, eight_grad) = results
     np.testing.assert_allclose(eight, one, rtol=1e-5)
     atol = 1e-5 * np.abs(one_grad).max()
