@@ -28,11 +28,17 @@ from data.test_server import LabelIdWriter
 from segnext_jax.evaluation import report
 from segnext_jax.evaluation.inspection import Inspection
 from segnext_jax.parallel.environment import environment
+from segnext_jax.parallel.liveness import ending_together
 from segnext_jax.parallel.mesh import make_mesh
+from segnext_jax.parallel.processes import start_processes
 from segnext_jax.training import checkpoint
 from segnext_jax.training.classification import Classification
 from segnext_jax.training.segmentation import Segmentation
-from segnext_jax.visual.console import name_misspelt_key, quiet_libraries
+from segnext_jax.visual.console import (
+    name_misspelt_key,
+    quiet_libraries,
+    quiet_process,
+)
 from segnext_jax.visual.evaluation_page import describe_draws
 from segnext_jax.weights.description import Description
 
@@ -57,8 +63,13 @@ _NMF_DRAWS = flags.DEFINE_integer(
     "nmf_draws", 0, "Score that often with random NMF bases, too.", lower_bound=0
 )
 _MULTI_PROCESS = flags.DEFINE_bool(
-    "multi_process", False, "One process a host of a TPU pod or Slurm job; see README."
+    "multi_process", False, "Find the other processes of the run: docs/clusters.md."
 )
+_COORDINATOR_ADDRESS = flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of process 0, if they are not to be found."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 _ROOT = flags.DEFINE_string("data.root", None, "Data set; the checkpoint's if unset.")
 _SPLIT = flags.DEFINE_string(
     "data.val_split", None, "Split; the checkpoint's if unset."
@@ -71,13 +82,23 @@ def main(argv: list[str]) -> None:
     if _MULTI_SCALE.value and _PROTOCOL.value is None:
         raise app.UsageError("--multi_scale is of a --protocol; or use --eval.scales")
     quiet_libraries()
-    if _MULTI_PROCESS.value:
-        jax.distributed.initialize()
+    start_processes(
+        _COORDINATOR_ADDRESS.value,
+        _NUM_PROCESSES.value,
+        _PROCESS_ID.value,
+        find=_MULTI_PROCESS.value,
+    )
+    quiet_process(jax.process_index())
     tf.config.set_visible_devices([], "GPU")  # else it takes the memory JAX needs
+    with ending_together():
+        _evaluate()
+
+
+def _evaluate() -> None:
     location = checkpoint.locate(_CHECKPOINT.value)
     description = checkpoint.describe(location)
     config = _make_config(description.config)
-    if _OUTPUT.value:
+    if _OUTPUT.value and jax.process_index() == 0:
         tf.io.gfile.makedirs(_OUTPUT.value)  # before the work, not after it
     is_classification = config.task == "classification"
     evaluate = _classify if is_classification else _segment
@@ -131,6 +152,7 @@ def _segment(
 
     scores = report.make_scores(evaluation, inspection.boundary(), classes, absent)
     draws = report.make_draws([draw(k) for k in range(_NMF_DRAWS.value)])
+    worst = inspection.worst()
     if jax.process_index() > 0:
         return
     print(report.describe(scores))
@@ -142,7 +164,7 @@ def _segment(
             _OUTPUT.value,
             scores | {"nmf_draws": draws} | _circumstances(config, location),
             report.image_scores(evaluation.images, classes, source.names, sizes),
-            inspection.worst(),
+            worst,
             source.names,
             description.palette,
         )

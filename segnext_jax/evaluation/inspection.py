@@ -64,9 +64,10 @@ class Inspection:
         return (high << 31) + low
 
     def worst(self) -> list[Inspected]:
-        """Images of this process, the worst first; those without a label are none."""
+        """Of the images of all processes, the worst first; none without a label."""
         self._finish()
-        return [each for _, _, each in sorted(self._worst, reverse=True)]
+        worst = [each for _, _, each in sorted(self._worst, reverse=True)]
+        return worst if jax.process_count() == 1 else _of_all(worst, self._num_worst)
 
     def _finish(self) -> None:
         while self._waiting:
@@ -87,6 +88,32 @@ class Inspection:
         heapq.heappush(self._worst, (-kept.miou, -kept.index, kept))
         if len(self._worst) > self._num_worst:
             heapq.heappop(self._worst)
+
+
+def _of_all(mine: list[Inspected], num_worst: int) -> list[Inspected]:
+    """The worst of what each process has; images come over one after the other."""
+    table = np.full((num_worst, 4), np.nan)
+    for row, each in enumerate(mine):
+        table[row] = each.miou, each.index, *each.label.shape
+    # In two parts, as above.
+    tables = multihost_utils.process_allgather(table.view(np.int32))
+    rows = [
+        (*row, process)
+        for process, table in enumerate(np.asarray(tables).view(np.float64))
+        for row in table.tolist()
+        if not np.isnan(row[0])
+    ]
+    by_index = {each.index: each for each in mine}
+    worst = []
+    for miou, index, h, w, process in sorted(rows)[:num_worst]:
+        pixels = np.zeros((int(h), int(w), 5), np.uint8)
+        if is_mine := process == jax.process_index():
+            each = by_index[int(index)]
+            pixels = np.dstack([each.image, each.label, each.pred])
+        pixels = multihost_utils.broadcast_one_to_all(pixels, is_source=is_mine)
+        image, label, pred = pixels[..., :3], pixels[..., 3], pixels[..., 4]
+        worst.append(Inspected(int(index), image, label, pred, miou))
+    return worst
 
 
 def _inspect(index, image, label, pred, num_classes) -> tuple[np.ndarray, Inspected]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
@@ -20,6 +21,8 @@ from segnext_jax.weights.naming import NATIVE
 
 _DIRECTORY = "checkpoints"
 _CONFIG = "config.json"
+# What a run may be resumed with another value of: how it is computed, not what.
+_FREE = ("mesh.data", "mesh.spatial", "remat")
 
 
 class Checkpointer:
@@ -44,6 +47,7 @@ class Checkpointer:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy, best_fn=_score
             ),
+            item_handlers=_handlers(),
         )
 
     def restore_latest(self, abstract_state: TrainState) -> TrainState | None:
@@ -51,10 +55,11 @@ class Checkpointer:
         step = self._manager.latest_step()
         if step is None:
             return None
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state)),
+        restore = ocp.args.PyTreeRestore(
+            abstract_state,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_state),
         )
+        restored = self._manager.restore(step, args=ocp.args.Composite(state=restore))
         return restored.state
 
     def save(self, state: TrainState, score: float | None) -> None:
@@ -65,11 +70,24 @@ class Checkpointer:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
+                state=ocp.args.PyTreeSave(state),
                 description=ocp.args.JsonSave(self._description),
             ),
             metrics={self._score: score},
         )
+
+    def score(self, step: int) -> float | None:
+        """What the checkpoint of this step was saved with."""
+        metrics = self._manager.metrics(step)
+        return None if metrics is None else metrics[self._score]
+
+    def write_score(self, step: int, score: float) -> None:
+        """Gives it to a checkpoint that was saved without."""
+        if jax.process_index() == 0:
+            path = self._manager.directory / str(step) / "metrics" / "metrics"
+            _write(path, json.dumps({self._score: score}))
+        multihost_utils.sync_global_devices(f"score of step {step}")
+        self._manager.reload()
 
     def close(self) -> None:
         """Waits for the last write."""
@@ -186,8 +204,8 @@ def check_config(workdir: str, config: ConfigDict) -> None:
     """Holds a run that is resumed to its config.
 
     Raises:
-      ValueError: if a value differs from that of the run in `workdir`, with a list; if
-        what is there is no run but converted weights.
+      ValueError: if a value differs from that of the run in `workdir`, with a list,
+        other than of mesh and remat; if what is there is no run but converted weights.
     """
     path = epath.Path(workdir) / _CONFIG
     if not path.exists():
@@ -203,7 +221,7 @@ def check_config(workdir: str, config: ConfigDict) -> None:
     changes = [
         f"  config.{key}: {before[key]} → {now[key]}"
         for key in sorted(absent)
-        if before[key] != now[key]
+        if before[key] != now[key] and key not in _FREE
     ]
     if changes:
         raise ValueError(
@@ -218,7 +236,14 @@ def write_config(workdir: str, config: ConfigDict) -> None:
     path = epath.Path(workdir) / _CONFIG
     if jax.process_index() == 0 and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(_plain(config), indent=2) + "\n")
+        _write(path, json.dumps(_plain(config), indent=2) + "\n")
+
+
+def _write(path: epath.Path, text: str) -> None:
+    """The whole text or, if the process is killed, nothing of it."""
+    written = path.with_name(f"{path.name}.new")
+    written.write_text(text)
+    written.replace(path)
 
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
@@ -246,6 +271,17 @@ def _steps(workdir) -> list[int]:
     return ocp.utils.checkpoint_steps(directory) if directory.exists() else []
 
 
+def _handlers() -> dict[str, ocp.CheckpointHandler]:
+    # Orbax would write a slice of an array from each device that has it, and for that
+    # compile a program for every shape: 30 s of a CPU at the first save instead of one.
+    handler = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
+    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, handler))
+    return {
+        "state": ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
+        "description": ocp.JsonCheckpointHandler(),
+    }
+
+
 def _directory(workdir) -> epath.Path:
     return epath.Path(workdir).absolute() / _DIRECTORY
 
@@ -254,8 +290,5 @@ def _open_readonly(workdir) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(
         _directory(workdir),
         options=ocp.CheckpointManagerOptions(read_only=True, best_fn=_score),
-        item_handlers={
-            "state": ocp.PyTreeCheckpointHandler(),
-            "description": ocp.JsonCheckpointHandler(),
-        },
+        item_handlers=_handlers(),
     )

@@ -1,7 +1,7 @@
 """The loop around the train step: resume, train, evaluate, save, report."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,20 +11,14 @@ from clu import metric_writers, periodic_actions
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from segnext_jax.parallel.mesh import (
-    batch_sharded,
-    check_batch_size,
-    make_mesh,
-    prefetch,
-    replicated,
-)
+from segnext_jax.parallel.mesh import check_batch_size, check_rows, prefetch
 from segnext_jax.training.checkpoint import Checkpointer, check_config, write_config
 from segnext_jax.training.initialize import initialize
+from segnext_jax.training.interruption import Interrupted, Interruption
 from segnext_jax.training.meter import Meter
-from segnext_jax.training.optimizer import make_optimizer, make_schedule
+from segnext_jax.training.program import Program, make_program
 from segnext_jax.training.report import Report
-from segnext_jax.training.state import TrainState, init_state
-from segnext_jax.training.step import make_train_step
+from segnext_jax.training.state import TrainState
 from segnext_jax.training.task import make_task
 from segnext_jax.weights.description import Description
 
@@ -49,7 +43,7 @@ def train(
     *,
     workdir: str,
     writer: metric_writers.MetricWriter,
-    mesh: Mesh | None = None,
+    mesh: Mesh,
 ) -> dict[str, Any]:
     """Trains to `config.train.num_train_steps`, from the newest checkpoint in workdir.
 
@@ -61,21 +55,15 @@ def train(
         the weights to start from.
       FloatingPointError: after `config.train.max_skipped_in_a_row` updates that were
         not finite.
+      Interrupted: after SIGTERM, Ctrl-C or a notice of maintenance to any process. The
+        last step has a checkpoint.
     """
-    mesh = mesh or make_mesh()
     num_steps = config.train.num_train_steps
     check_run(config, mesh)
     check_config(workdir, config)
 
     task = make_task(config, data.classes, data.palette)
-    schedule = make_schedule(config.schedule, num_steps)
-    tx = make_optimizer(config.optimizer, schedule)
-    train_step = jax.jit(
-        make_train_step(task, tx, schedule, config),
-        in_shardings=(replicated(mesh), batch_sharded(mesh)),
-        out_shardings=replicated(mesh),
-        donate_argnums=0,
-    )
+    program = make_program(config, task, mesh)
     evaluator = task.make_evaluator(mesh)
     checkpointer = Checkpointer(
         workdir,
@@ -83,9 +71,9 @@ def train(
         score=task.score,
         keep=config.train.keep_checkpoints,
     )
-    try:
-        init = partial(init_state, task.model, tx, ema=config.train.ema_decay > 0)
-        state = _restore_or_init(init, checkpointer, config, mesh)
+    interruption = Interruption(mesh)
+    with interruption.listening(), contextlib.closing(checkpointer):
+        state = _restore_or_init(program, checkpointer, config, mesh)
         write_config(workdir, config)
         start = int(state.step)
         report = Report(workdir, writer, task, start)
@@ -93,8 +81,12 @@ def train(
         meter = Meter(config.train.batch_size)
         hooks = _hooks(config, start, workdir, writer)
 
+        def is_evaluated(step: int) -> bool:
+            return step % config.train.eval_every_steps == 0 or step == num_steps
+
         def evaluate() -> float:
-            evaluation = evaluator(state.eval_variables, data.eval_batches())
+            batches = interruption.checked(data.eval_batches())
+            evaluation = evaluator(state.eval_variables, batches)
             return report.evaluation(int(state.step), evaluation)
 
         if start < num_steps:
@@ -102,13 +94,17 @@ def train(
             logging.info("Compiling the train step: the first step takes a while.")
         else:
             logging.info("The run in %s is complete.", workdir)
-            evaluate()
+        is_unscored = start > 0 and checkpointer.score(start) is None
+        if start == num_steps or (is_unscored and is_evaluated(start)):
+            first_score = evaluate()
+            if is_unscored:
+                checkpointer.write_score(start, first_score)
 
         outputs = None
         for step in range(start + 1, num_steps + 1):
             previous_outputs = outputs
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                state, outputs = train_step(state, next(batches))
+                state, outputs = program.train_step(state, next(batches))
             meter.add(outputs)
             # Not this step's: waiting for it would idle the device.
             _check_finite(previous_outputs, config.train.max_skipped_in_a_row, workdir)
@@ -119,17 +115,19 @@ def train(
                 report.scalars(step, {f"train/{k}": v for k, v in scalars.items()})
                 _tell_if_input_bound(scalars)
 
-            is_evaluated = (
-                step % config.train.eval_every_steps == 0 or step == num_steps
-            )
-            if is_evaluated or step % config.train.checkpoint_every_steps == 0:
-                _check_finite(outputs, config.train.max_skipped_in_a_row, workdir)
-                with meter.paused():
-                    score = evaluate() if is_evaluated else None
-                    checkpointer.save(state, score)
+            is_saved = step % config.train.checkpoint_every_steps == 0
+            try:
+                interruption.check()
+                if is_evaluated(step) or is_saved:
+                    _check_finite(outputs, config.train.max_skipped_in_a_row, workdir)
+                    with meter.paused():
+                        score = evaluate() if is_evaluated(step) else None
+                        checkpointer.save(state, score)
+            except Interrupted:
+                checkpointer.save(state, score=None)  # Evaluated when it is resumed.
+                logging.info("Stopped after step %d, with a checkpoint.", step)
+                raise
         return report.finish()
-    finally:
-        checkpointer.close()
 
 
 def check_run(config: ConfigDict, mesh: Mesh) -> None:
@@ -139,6 +137,8 @@ def check_run(config: ConfigDict, mesh: Mesh) -> None:
             f"config.data.crop_size is {tuple(config.data.crop_size)}: height and "
             f"width must be multiples of {_OUTPUT_STRIDE}, the stride of the last stage"
         )
+    rows = config.data.crop_size[0]
+    check_rows("config.data.crop_size[0]", rows, _OUTPUT_STRIDE, mesh)
     accumulate = config.train.accumulate_steps
     if accumulate < 1 or config.train.batch_size % accumulate:
         raise ValueError(
@@ -152,30 +152,28 @@ def check_run(config: ConfigDict, mesh: Mesh) -> None:
     )
 
 
-def _restore_or_init(init, checkpointer, config, mesh) -> TrainState:
-    key = jax.random.key(config.seed)
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
-        jax.eval_shape(init, key),
-    )
-    state = checkpointer.restore_latest(abstract)
+def _restore_or_init(
+    program: Program, checkpointer: Checkpointer, config: ConfigDict, mesh: Mesh
+) -> TrainState:
+    state = checkpointer.restore_latest(program.abstract_state)
     if state is not None:
         logging.info("Resuming after step %d.", int(state.step))
         return state
-    state = jax.jit(init, out_shardings=replicated(mesh))(key)
+    state = program.init(jax.random.key(config.seed))
     return initialize(state, config.init_from, mesh) if config.init_from.path else state
 
 
 def _hooks(config, start, workdir, writer) -> list[periodic_actions.PeriodicAction]:
-    hooks: list[periodic_actions.PeriodicAction] = []
-    if jax.process_index() == 0:
-        progress = periodic_actions.ReportProgress(
+    if jax.process_index() > 0:  # the first reports for all
+        return []
+    hooks: list[periodic_actions.PeriodicAction] = [
+        periodic_actions.ReportProgress(
             num_train_steps=config.train.num_train_steps,
             writer=writer,
             every_steps=config.train.log_every_steps,
             every_secs=None,
         )
-        hooks.append(progress)
+    ]
     if config.train.profile:
         # Step 1 compiles; a few steps later all caches are warm.
         profile = periodic_actions.Profile(

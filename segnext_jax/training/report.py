@@ -187,7 +187,10 @@ class Report:
                     rows.append(row)
             if self._is_writing:
                 lines = (json.dumps(row) + "\n" for row in rows)
-                self._history_path.write_text("".join(lines))
+                # All at once: a kill must not lose it, and others are reading it.
+                kept = self._history_path.with_suffix(".tmp")
+                kept.write_text("".join(lines))
+                kept.replace(self._history_path)
         return rows
 
 

@@ -20,6 +20,13 @@ def quiet_libraries() -> None:
     logging.get_absl_handler().addFilter(_is_wanted)
 
 
+def quiet_process(index: int) -> None:
+    """Shows of process `index` of many, unless it is 0, only what is wrong."""
+    if index > 0:
+        logging.set_verbosity(logging.WARNING)
+        logging.get_absl_handler().setFormatter(_ProcessFormatter(index))
+
+
 def name_misspelt_key(
     parse_flags: Callable[[list[str]], list[str]],
 ) -> Callable[[list[str]], list[str]]:
@@ -40,6 +47,17 @@ def name_misspelt_key(
             raise SystemExit(f"no config key {message}") from None
 
     return parse
+
+
+class _ProcessFormatter(logging.PythonFormatter):
+    """absl's, after the number of the process."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self._index = index
+
+    def format(self, record: standard_logging.LogRecord) -> str:
+        return f"process {self._index}: {super().format(record)}"
 
 
 def _is_wanted(record: standard_logging.LogRecord) -> bool:

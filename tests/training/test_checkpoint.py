@@ -141,3 +141,27 @@ def test_changed_config_is_refused_with_a_list(tmp_path, config):
     assert "config.data.root: datasets/cityscapes → elsewhere" in text
     assert "config.schedule.peak: 0.001 → 0.5" in text
     assert text.count("→") == 2
+
+
+def test_score_can_be_given_later(tmp_path, config, init):
+    state = jax.jit(init())(jax.random.key(0))
+    save(tmp_path, config, state, [0.1, None], keep=3)
+    description = Description(config, CLASSES, PALETTE)
+    checkpointer = checkpoint.Checkpointer(
+        str(tmp_path), description, score="miou", keep=3
+    )
+    assert (checkpointer.score(1), checkpointer.score(2)) == (0.1, None)
+    checkpointer.write_score(2, 0.5)
+    assert checkpointer.score(2) == 0.5
+    checkpointer.save(state.replace(step=state.step + 3), 0.2)
+    checkpointer.close()
+    assert checkpoint.locate(str(tmp_path)).step == 2
+
+
+def test_only_mesh_and_remat_may_change(tmp_path, config):
+    checkpoint.write_config(str(tmp_path), config)
+    config.mesh.data, config.mesh.spatial, config.remat = 2, 4, "block"
+    checkpoint.check_config(str(tmp_path), config)
+    config.seed = 1
+    with pytest.raises(ValueError, match=r"another config:\n  config\.seed: 0 → 1\n"):
+        checkpoint.check_config(str(tmp_path), config)
