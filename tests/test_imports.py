@@ -40,6 +40,12 @@ LAYERS = {
         "segnext_jax.evaluation",
         "segnext_jax.training",
     },
+    "segnext_jax.aot": {
+        "segnext_jax.parallel",
+        "segnext_jax.evaluation",
+        "segnext_jax.training",
+        "segnext_jax.aot",
+    },
 }
 SCRIPTS = {"train", "eval", "predict", "demo"}
 PROJECT = {"configs", "data", "segnext_jax", "benchmarks", "tools"} | SCRIPTS
