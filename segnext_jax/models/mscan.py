@@ -207,7 +207,7 @@ class FeedForward(nn.Module):
     ratio: int
     dtype: Dtype
     depthwise: Implementation
-    axis_name: AxisName
+    axis_name: AxisName = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
@@ -275,7 +276,10 @@ def _handlers() -> dict[str, ocp.CheckpointHandler]:
     # Orbax would write a slice of an array from each device that has it, and for that
     # compile a program for every shape: 30 s of a CPU at the first save instead of one.
     handler = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
-    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, handler))
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, handler),
+        (np.ndarray, ocp.type_handlers.NumpyHandler()),  # of write_weights
+    )
     return {
         "state": ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
         "description": ocp.JsonCheckpointHandler(),
