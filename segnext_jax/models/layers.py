@@ -6,9 +6,11 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from segnext_jax.ops.depthwise import Implementation, depthwise_conv
 from segnext_jax.ops.halo import AxisName
+from segnext_jax.ops.strided import strided_conv
 from segnext_jax.ops.valid import Size, zero_outside
 
 Dtype = jnp.dtype | type
@@ -49,22 +51,44 @@ class DepthwiseConv(nn.Module):
         return y + bias
 
 
-class DropPath(nn.Module):
-    """Zeroes the residual branch of whole examples (Huang et al. 2016, section 3).
+class StridedConv(nn.Module):
+    """3×3 convolution of stride 2 with bias: [b h w c] → [b h/2 w/2 dim].
 
-    Draws from the rng stream `drop_path`; the rest is scaled by 1 / (1 - rate).
+    `axis_name` is that of the devices that share the rows.
     """
 
-    rate: float
+    dim: int
+    dtype: Dtype = jnp.float32
+    axis_name: AxisName = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        if not train or self.rate == 0.0:
-            return x
-        keep = 1.0 - self.rate
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        mask = jax.random.bernoulli(self.make_rng("drop_path"), keep, shape)
-        return x * (mask / keep).astype(x.dtype)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", fan_out_normal, (3, 3, x.shape[-1], self.dim))
+        bias = self.param("bias", nn.initializers.zeros, (self.dim,))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return strided_conv(x, kernel, self.axis_name) + bias
+
+
+def drop_path(key: jax.Array, rates: np.ndarray, batch: int) -> jax.Array:
+    """Factors of residual branches that drop whole examples (Huang et al. 2016).
+
+    Args:
+      key: of this step.
+      rates: [n], the share of examples that each block drops; below 1.
+      batch: number of examples.
+
+    Returns:
+      float32 [n 2 batch], for two branches a block: 0, or 1 / (1 - rate).
+    """
+    keep = 1 - rates[:, None, None].astype(np.float32)
+    return jax.random.bernoulli(key, keep, (len(rates), 2, batch)) / keep
+
+
+def scale_examples(x: jax.Array, scales: jax.Array | None) -> jax.Array:
+    """Multiplies each example of [b …] by its own of [b], if there are any."""
+    if scales is None:
+        return x
+    return x * scales.reshape(-1, *(1,) * (x.ndim - 1)).astype(x.dtype)
 
 
 class LayerScale(nn.Module):

@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 
 from configs import common
+from segnext_jax.models import mscan
 from segnext_jax.models.hamburger import LightHam
-from segnext_jax.models.layers import DropPath, fan_in_normal, fan_out_normal
-from segnext_jax.models.mscan import MSCAN, Block
+from segnext_jax.models.layers import (
+    drop_path,
+    fan_in_normal,
+    fan_out_normal,
+    scale_examples,
+)
+from segnext_jax.models.mscan import MSCAN
 from segnext_jax.models.segnext import SegNeXt, make_model
 
 CITYSCAPES_CLASSES = 19
@@ -163,47 +169,34 @@ def assert_is_normal(name, value, stddev):
         assert 0.03 < np.mean(abs(z) > 2) < 0.06, name
 
 
-def test_drop_path_rates_rise_linearly_over_all_blocks():
-    rates = []
+def test_drop_path_rates_rise_linearly_over_all_blocks(monkeypatch):
+    def record(key, rates, batch):
+        np.testing.assert_allclose(rates, np.linspace(0, 0.1, 3 + 3 + 5 + 2))
+        return drop_path(key, rates, batch)
 
-    def record(next_fun, args, kwargs, context):
-        if isinstance(context.module, Block) and context.method_name == "__call__":
-            rates.append(context.module.drop_path_rate)
-        return next_fun(*args, **kwargs)
-
+    monkeypatch.setattr(mscan, "drop_path", record)
     model = make_published("T")
-    with flax.linen.intercept_methods(record):
-        jax.eval_shape(
-            partial(model.init, train=False), jax.random.key(0), jnp.zeros(SMALL)
-        )
-    np.testing.assert_allclose(rates, np.linspace(0, 0.1, 3 + 3 + 5 + 2))
+    variables = jax.eval_shape(
+        partial(model.init, train=False), jax.random.key(0), jnp.zeros(SMALL)
+    )
+    rngs = {name: jax.random.key(0) for name in ("drop_path", "dropout", "nmf")}
+    apply = partial(model.apply, train=True, rngs=rngs, mutable=["batch_stats"])
+    jax.eval_shape(apply, variables, jnp.zeros(SMALL))
 
 
 def test_drop_path_drops_whole_examples_and_keeps_the_mean():
-    x = jax.random.uniform(jax.random.key(1), (4000, 2, 1, 3), minval=0.5)
-    y = DropPath(0.3).apply({}, x, train=True, rngs={"drop_path": jax.random.key(0)})
-    kept = (y != 0).all(axis=(1, 2, 3))
-    np.testing.assert_array_equal(kept, (y != 0).any(axis=(1, 2, 3)))
-    np.testing.assert_allclose(y[kept], x[kept] / 0.7, rtol=1e-6)
-    np.testing.assert_allclose(kept.mean(), 0.7, atol=4 * math.sqrt(0.3 * 0.7 / 4000))
-    np.testing.assert_allclose(y.mean(), x.mean(), rtol=0.05)
-
-
-@pytest.mark.parametrize(("rate", "is_training"), [(0.3, False), (0.0, True)])
-def test_drop_path_is_the_identity_otherwise(rate, is_training):
-    x = random_images(1)
-    np.testing.assert_array_equal(DropPath(rate).apply({}, x, train=is_training), x)
-
-
-def test_drop_path_draws_anew_for_each_branch_of_a_block():
-    class Twice(flax.linen.Module):
-        @flax.linen.compact
-        def __call__(self, x):
-            drop_path = partial(DropPath(0.5), train=True)
-            return drop_path(x), drop_path(x)
-
-    both = Twice().apply({}, jnp.ones((64, 1)), rngs={"drop_path": jax.random.key(0)})
-    assert not np.array_equal(*both)
+    scales = drop_path(jax.random.key(0), np.array([0, 0.3]), 4000)
+    assert scales.shape == (2, 2, 4000)
+    np.testing.assert_array_equal(scales[0], 1)
+    kept = scales[1] != 0
+    np.testing.assert_allclose(scales[1][kept], 1 / 0.7, rtol=1e-6)
+    deviation = math.sqrt(0.3 * 0.7 / 4000)
+    np.testing.assert_allclose(kept.mean(axis=1), 0.7, atol=4 * deviation)
+    assert not np.array_equal(*kept)  # anew for each branch of a block
+    x = jax.random.normal(jax.random.key(1), (4000, 2, 1, 3))
+    expected = x * scales[1, 0, :, None, None, None]
+    np.testing.assert_array_equal(scale_examples(x, scales[1, 0]), expected)
+    assert scale_examples(x, None) is x
 
 
 def test_dropout_drops_whole_channels(tiny_variables):

@@ -13,6 +13,7 @@ from segnext_jax.ops.depthwise import depthwise_conv
 from segnext_jax.ops.halo import pad_rows, repeat_edges, sum_over
 from segnext_jax.ops.nmf import draw_bases, factorize
 from segnext_jax.ops.resize import resize_bilinear
+from segnext_jax.ops.strided import strided_conv
 
 ROWS = P(None, "rows")
 
@@ -90,6 +91,14 @@ def test_depthwise_on_several_devices(implementation, kernel_size, rows):
     x, kernel = draw((2, 8 * rows, 6, 4)), draw((*kernel_size, 4), seed=1)
     conv = partial(depthwise_conv, implementation=implementation)
     assert_same_with_gradients(on_devices(conv, 8, (ROWS, P())), conv, x, kernel)
+
+
+@pytest.mark.parametrize("channels", [3, 16])
+@pytest.mark.parametrize("rows", [2, 6])
+def test_strided_on_several_devices(channels, rows):
+    x, kernel = draw((2, 8 * rows, 6, channels)), draw((3, 3, channels, 5), seed=1)
+    sharded = on_devices(strided_conv, 8, (ROWS, P()))
+    assert_same_with_gradients(sharded, strided_conv, x, kernel)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4, 8])

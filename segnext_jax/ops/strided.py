@@ -1,0 +1,58 @@
+"""Convolution of stride 2, which begins the stages of the backbone."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from segnext_jax.ops.halo import AxisName, pad_rows
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+# Up to so many channels, 2×2 pixels become one.
+_FEW_CHANNELS = 4
+
+
+def strided_conv(
+    x: jax.Array, kernel: jax.Array, axis_name: AxisName = None
+) -> jax.Array:
+    """3×3 with stride 2, padded by 1 as in PyTorch: "SAME" would pad even sizes less.
+
+    Args:
+      x: [b h w c].
+      kernel: [3 3 c d], same dtype as `x`.
+      axis_name: of the devices that share the rows of `x` (ops/halo.py), an even number
+        each.
+
+    Returns:
+      [b ⌈h/2⌉ ⌈w/2⌉ d] in the dtype of `x`.
+    """
+    if x.shape[-1] <= _FEW_CHANNELS:
+        return _conv_of_blocks(x, kernel, axis_name)
+    rows = (1, 1)
+    if axis_name is not None:
+        # Parts of an even height need no row from below.
+        x, rows = pad_rows(x, 1, 0, axis_name), (0, 0)
+    return lax.conv_general_dilated(
+        x, kernel, (2, 2), (rows, (1, 1)), dimension_numbers=_DIMENSIONS
+    )
+
+
+def _conv_of_blocks(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
+    """The same sums over 2×2 pixels as one of four times the channels.
+
+    An image of 3 channels fills 3 of a TPU's 128 lanes, and few of a CPU's: on two
+    cores 2×512² take 16 ms instead of 34, and the kernel's gradient half the time, too.
+    From 16 channels on the plain convolution is faster and takes less memory.
+    """
+    b, h, w, c = x.shape
+    h, w = (h + 1) // 2, (w + 1) // 2
+    x = jnp.pad(x, ((0, 0), (0, 2 * h - x.shape[1]), (0, 2 * w - x.shape[2]), (0, 0)))
+    x = x.reshape(b, h, 2, w, 2, c).swapaxes(2, 3).reshape(b, h, w, 4 * c)
+    # Output i reads the pixels 2i-1, 2i, 2i+1: of two blocks all but the first.
+    kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
+    kernel = kernel.reshape(2, 2, 2, 2, c, -1).swapaxes(1, 2).reshape(2, 2, 4 * c, -1)
+    rows = (1, 0)
+    if axis_name is not None:
+        x, rows = pad_rows(x, *rows, axis_name), (0, 0)
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), (rows, (1, 0)), dimension_numbers=_DIMENSIONS
+    )
