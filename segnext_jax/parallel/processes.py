@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 HEARTBEAT_TIMEOUT_S = 60
 _START_TIMEOUT_S = 300  # for all processes to come
 _PROBE_TIMEOUT_S = 5
+_COMPILE_TIMEOUT_S = 3600
 _DISK_TIMEOUT_S = 60  # a network disk may show a new file that late
 
 _FLAGS = ("--coordinator_address", "--num_processes", "--process_id")
@@ -113,6 +114,20 @@ def check_shared(key: str, folder: str, *, timeout_s: float = _DISK_TIMEOUT_S) -
             "process 0 writes: give one of a disk that all machines share, or of a "
             "bucket (gs://…)"
         )
+
+
+def wait_for_others(name: str) -> None:
+    """Returns once all processes have come, be it after a long compilation.
+
+    Collectives of gloo give up where processes come half a minute apart.
+
+    Args:
+      name: of the place in the program; used once.
+    """
+    if jax.process_count() > 1:
+        client = distributed.global_state.client
+        assert client
+        client.wait_at_barrier(name, _COMPILE_TIMEOUT_S * 1000)
 
 
 def _from_flags(*given) -> _Place | None:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from segnext_jax.parallel.mesh import check_batch_size, check_rows, prefetch
+from segnext_jax.parallel.processes import wait_for_others
 from segnext_jax.training.checkpoint import Checkpointer, check_config, write_config
 from segnext_jax.training.initialize import initialize
 from segnext_jax.training.interruption import Interrupted, Interruption
@@ -91,7 +92,12 @@ def train(
 
         if start < num_steps:
             batches = prefetch(data.train_batches(start), mesh)
-            logging.info("Compiling the train step: the first step takes a while.")
+            logging.info("Compiling the train step, which takes a while.")
+            lowered = program.train_step.lower(
+                program.abstract_state, program.abstract_batch
+            )
+            train_step = lowered.compile()
+            wait_for_others("train step")
         else:
             logging.info("The run in %s is complete.", workdir)
         is_unscored = start > 0 and checkpointer.score(start) is None
@@ -104,7 +110,7 @@ def train(
         for step in range(start + 1, num_steps + 1):
             previous_outputs = outputs
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                state, outputs = program.train_step(state, next(batches))
+                state, outputs = train_step(state, next(batches))
             meter.add(outputs)
             # Not this step's: waiting for it would idle the device.
             _check_finite(previous_outputs, config.train.max_skipped_in_a_row, workdir)
@@ -175,7 +181,7 @@ def _hooks(config, start, workdir, writer) -> list[periodic_actions.PeriodicActi
         )
     ]
     if config.train.profile:
-        # Step 1 compiles; a few steps later all caches are warm.
+        # A few steps later all caches are warm.
         profile = periodic_actions.Profile(
             logdir=workdir, first_profile=start + 5, every_secs=None
         )
@@ -184,7 +190,7 @@ def _hooks(config, start, workdir, writer) -> list[periodic_actions.PeriodicActi
 
 
 def _tell_if_input_bound(scalars: dict[str, float]) -> None:
-    # There is no rate where only the step that compiles was taken.
+    # There is no rate where only the first step was taken.
     if "device_waited" in scalars and scalars["device_waited"] > _INPUT_BOUND:
         logging.info(
             "The device waited for input %.0f %% of the time. docs/datasets.md says how"

@@ -39,7 +39,8 @@ class Meter:
         self._finished = self._watcher.submit(_finish_time, outputs["loss"])
         self._metrics = self._accumulate(self._metrics, outputs)
         self._steps += 1
-        if self._is_first:  # it was compiled
+        if self._is_first:  # not measured: nothing is warm
+            jax.block_until_ready(outputs)
             self._is_first = False
             self._steps, self._since = 0, time.monotonic()
 

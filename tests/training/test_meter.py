@@ -31,7 +31,7 @@ def outputs(finishes_at):
 )
 def test_share_that_the_device_waited(clock, every, duration, waited):
     rates = meter.Meter(batch_size=4)
-    for step in range(9):  # the first one compiles: it is not measured
+    for step in range(9):  # the first one is not measured
         clock.now = step * every
         rates.add(outputs(finishes_at=clock.now + duration))
     scalars = rates.read()
