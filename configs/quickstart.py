@@ -1,4 +1,4 @@
-"""SegNeXt-T on generated street scenes: the whole program in under five minutes.
+"""SegNeXt-T on generated street scenes: the whole program in about five minutes.
 
     python train.py --config configs/quickstart.py
 

@@ -286,9 +286,10 @@ class FeedForward(nn.Module):
 def _are_scanned() -> bool:
     """Whether a stage is a loop that is compiled once, or its blocks one by one.
 
-    On TPU v5e the loop of SegNeXt-T compiles in half the time and takes less memory and
-    traffic (docs/scaling.md). On a CPU a step takes 1.15 times as long in loops, which
-    copy what they keep for the backward.
+    On TPU v5e loops take less memory, traffic and time to compile (docs/scaling.md). On
+    a CPU a step takes 1.15 times as long in loops, which copy what they keep for the
+    backward; with lax.scan(unroll=True) the gradient of XLA's grouped convolution is
+    there 50 times as slow.
     """
     return jax.default_backend() == "tpu"
 

@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 HEARTBEAT_TIMEOUT_S = 60
 _START_TIMEOUT_S = 300  # for all processes to come
 _PROBE_TIMEOUT_S = 5
-_COMPILE_TIMEOUT_S = 3600
+_COMPILE_TIMEOUT_S = 3600  # for all processes to compile the train step
 _DISK_TIMEOUT_S = 60  # a network disk may show a new file that late
 
 _FLAGS = ("--coordinator_address", "--num_processes", "--process_id")
