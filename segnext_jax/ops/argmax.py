@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from segnext_jax.ops.resize import blend_weights, resize_bilinear
+from segnext_jax.ops.resize import enlarge_padded, resize_bilinear
 
 _ROWS = 4  # of logits, a strip
 
@@ -34,27 +34,16 @@ def _argmax_by_rows(logits: jax.Array, factor_h: int, factor_w: int) -> jax.Arra
     # Channels first: pixels lie side by side and are many, classes an odd number.
     planes = jnp.moveaxis(logits, -1, 1)
     planes = jnp.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
-    weights_h, weights_w = blend_weights(factor_h), blend_weights(factor_w)
-
-    def enlarge_columns(plane: jax.Array) -> jax.Array:
-        before, here, after = (
-            plane[:, :, k : k + w, None] * weight for k, weight in enumerate(weights_w)
-        )
-        return (before + here + after).reshape(b, rows * factor_h, w * factor_w)
 
     def add_strip(i: jax.Array, out: jax.Array) -> jax.Array:
         start = jnp.minimum(i * rows, h - rows)  # the last strip ends with the image
         strip = lax.dynamic_slice_in_dim(planes, start, rows + 2, axis=2)
-        before, here, after = (
-            strip[:, :, k : k + rows, None] * weight[:, None]
-            for k, weight in enumerate(weights_h)
-        )
-        strip = (before + here + after).reshape(b, num_classes, rows * factor_h, w + 2)
+        strip = enlarge_padded(strip, 2, factor_h)
         strip = lax.optimization_barrier(strip)
-        best = enlarge_columns(strip[:, 0])
+        best = enlarge_padded(strip[:, 0], 2, factor_w)
         pred = jnp.zeros(best.shape, jnp.uint8)
         for k in range(1, num_classes):
-            scores = enlarge_columns(strip[:, k])
+            scores = enlarge_padded(strip[:, k], 2, factor_w)
             is_better = scores > best
             best = jnp.where(is_better, scores, best)
             pred = jnp.where(is_better, jnp.uint8(k), pred)

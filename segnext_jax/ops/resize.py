@@ -1,5 +1,7 @@
 """Bilinear resizing with half-pixel centres."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,21 +100,33 @@ def _enlarge(
     """
     if factor == 1:
         return x
-    length = x.shape[axis]
-    shape = [1] * (x.ndim + 1)
+    return _blend(_neighbours(x, axis, axis_name), axis, factor)
+
+
+def enlarge_padded(x: jax.Array, axis: int, factor: int) -> jax.Array:
+    """Enlarges an axis by a whole factor, between a neighbour on each side of it.
+
+    Of length 1+n+1 → n·factor, in float32; at an edge the neighbour is the edge again.
+    """
+    length = x.shape[axis] - 2
+    neighbours = [lax.slice_in_dim(x, k, k + length, axis=axis) for k in range(3)]
+    return _blend(neighbours, axis, factor)
+
+
+def _blend(neighbours: Sequence[jax.Array], axis: int, factor: int) -> jax.Array:
+    """Pixels before, here and after → all phases of the pixels here."""
+    shape = [1] * (neighbours[0].ndim + 1)
     shape[axis + 1] = factor
     before, here, after = (
         jnp.expand_dims(neighbour, axis + 1) * weight.reshape(shape)
-        for neighbour, weight in zip(
-            _neighbours(x, axis, axis_name), blend_weights(factor), strict=True
-        )
+        for neighbour, weight in zip(neighbours, _blend_weights(factor), strict=True)
     )
-    out_shape = list(x.shape)
-    out_shape[axis] = length * factor
+    out_shape = list(neighbours[0].shape)
+    out_shape[axis] *= factor
     return (before + here + after).reshape(out_shape)
 
 
-def blend_weights(factor: int) -> np.ndarray:
+def _blend_weights(factor: int) -> np.ndarray:
     """[3 factor] float32: of the pixel before, here and after, for every phase."""
     offset = (np.arange(factor, dtype=np.float32) + 0.5) / factor - 0.5
     return np.stack([np.maximum(-offset, 0), 1 - abs(offset), np.maximum(offset, 0)])
