@@ -43,10 +43,11 @@ def _conv_of_blocks(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax
     cores 2×512² take 16 ms instead of 34, and the kernel's gradient half the time, too.
     From 16 channels on the plain convolution is faster and takes less memory.
     """
-    b, h, w, c = x.shape
+    _, h, w, c = x.shape
     h, w = (h + 1) // 2, (w + 1) // 2
     x = jnp.pad(x, ((0, 0), (0, 2 * h - x.shape[1]), (0, 2 * w - x.shape[2]), (0, 0)))
-    x = x.reshape(b, h, 2, w, 2, c).swapaxes(2, 3).reshape(b, h, w, 4 * c)
+    # Not by a reshape: a TPU pads its pairs of pixels to 128, 0.4 GB at 1024².
+    x = jnp.concatenate([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], axis=-1)
     # Output i reads the pixels 2i-1, 2i, 2i+1: of two blocks all but the first.
     kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
     kernel = kernel.reshape(2, 2, 2, 2, c, -1).swapaxes(1, 2).reshape(2, 2, 4 * c, -1)
