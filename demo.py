@@ -7,6 +7,11 @@ same class map as predict.py. Needs requirements-demo.txt; sends nothing anywher
 import os
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which reads it
+# What is compiled is kept for the next start: docs/performance.md.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/segnext_jax")
+)
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 * 2**30))
 
 import logging as standard_logging
 from typing import NamedTuple

@@ -10,6 +10,11 @@ import os
 
 # FFmpeg's own complaints about broken videos; errors here name the file.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# What is compiled is kept for the next start: docs/performance.md.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/segnext_jax")
+)
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 * 2**30))
 
 import sys
 import time

@@ -41,7 +41,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def strict_jax(tmp_path_factory):
-    """Typed keys only; what one test compiled, the next one loads."""
+    """Typed keys only; what one test compiled, the next one loads, or its scripts."""
     cache = tmp_path_factory.mktemp("jax_cache")
     jax.config.update("jax_compilation_cache_dir", str(cache))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     jax.config.update("jax_legacy_prng_key", "error")

@@ -21,7 +21,7 @@ class Program(NamedTuple):
     To compile it ahead of time: `train_step.lower(abstract_state, abstract_batch)`.
     """
 
-    init: Callable[[jax.Array], TrainState]  # jitted; of a key
+    init: Any  # jitted key → TrainState
     train_step: Any  # jitted (state, batch) → (state, metrics); the state is donated
     abstract_state: TrainState
     abstract_batch: dict[str, jax.ShapeDtypeStruct]
