@@ -8,6 +8,7 @@ one more factor, goes into the product before it.
 """
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -58,11 +59,21 @@ def _fold_backbone(params: Tree, stats: Tree) -> Tree:
         elif name.endswith("_embed"):
             norm = f"{name}_norm"
             folded[name] = _after(module, _affine(params[norm], stats[norm]))
-        elif "_block" in name:
-            folded[name] = _fold_block(module, stats[name])
+        elif name.endswith("_blocks"):
+            folded[name] = _fold_blocks(module, stats[name])
         elif not name.endswith("_embed_norm"):
             folded[name] = module
     return folded
+
+
+def _fold_blocks(params: Tree, stats: Tree) -> Tree:
+    """Of a stage, stacked."""
+    depth = len(params["norm1"]["scale"])
+    blocks = [
+        _fold_block(*(jax.tree.map(itemgetter(i), tree) for tree in (params, stats)))
+        for i in range(depth)
+    ]
+    return jax.tree.map(lambda *each: np.stack(each), *blocks)
 
 
 def _fold_block(params: Tree, stats: Tree) -> Tree:

@@ -1,9 +1,7 @@
 """MSCAN, the convolutional backbone of SegNeXt (Guo et al. 2022, section 3.1)."""
 
-from collections.abc import Sequence
 from functools import partial
-from operator import itemgetter
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -79,39 +77,44 @@ class MSCAN(nn.Module):
                 if not self.is_folded:
                     x = norm(name=f"{stage}_embed_norm")(x)
                 size = halve(size)
+            block = Block(
+                mlp_ratio=_MLP_RATIOS[i],
+                dtype=self.dtype,
+                depthwise=self.depthwise,
+                is_folded=self.is_folded,
+                axis_name=self.axis_name,
+                parent=None,
+            )
             first = sum(self.depths[:i])
-            blocks = [
-                Block(
-                    mlp_ratio=_MLP_RATIOS[i],
-                    dtype=self.dtype,
-                    depthwise=self.depthwise,
-                    is_folded=self.is_folded,
-                    axis_name=self.axis_name,
-                    name=f"{stage}_block{j}",
-                )
-                for j in range(self.depths[i])
-            ]
-            own = None if scales is None else scales[first : first + len(blocks)]
-            x = self._run(blocks, x, own, train=train, size=size)
+            own = None if scales is None else scales[first : first + self.depths[i]]
+            x = self._stage(
+                f"{stage}_blocks",
+                block,
+                self.depths[i],
+                x,
+                own,
+                train=train,
+                size=size,
+            )
             x = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype, name=f"{stage}_norm")(x)
             features.append(x)
         return features
 
-    def _run(
+    def _stage(
         self,
-        blocks: Sequence[nn.Module],
+        name: str,
+        block: nn.Module,
+        depth: int,
         x: jax.Array,
         scales: jax.Array | None,
         *,
         train: bool,
         size: Size,
     ) -> jax.Array:
-        """The blocks of a stage, which differ in their variables alone."""
-        if self.is_initializing():
-            for block in blocks:
-                x = block(x, None, train=train, size=size)
-            return x
-        block = blocks[0].clone(parent=None)
+        """Equal blocks, one after the other, whose variables are stacked: [depth …]."""
+
+        def init_block(key):
+            return block.init({"params": key}, x, None, train=False, size=size)
 
         def run_block(x, each):
             variables, scales = each
@@ -127,23 +130,26 @@ class MSCAN(nn.Module):
         def run_stage(x, variables):
             step = jax.checkpoint(run_block) if self.remat == "block" else run_block
             if _are_scanned():
-                stacked = jax.tree.map(lambda *each: jnp.stack(each), *variables)
-                x, updated = lax.scan(step, x, (stacked, scales))
-                return x, [jax.tree.map(itemgetter(i), updated) for i in count]
-            updated = []
-            for i in count:
-                own = None if scales is None else scales[i]
-                x, update = step(x, (variables[i], own))
-                updated.append(update)
-            return x, updated
+                return lax.scan(step, x, (variables, scales))
+            updates = []
+            for i, own in enumerate(_unstack(variables, depth)):
+                x, update = step(x, (own, None if scales is None else scales[i]))
+                updates.append(update)
+            return x, jax.tree.map(lambda *each: jnp.stack(each), *updates)
 
-        count = range(len(blocks))
+        if self.is_initializing():
+            keys = jax.random.split(self.make_rng("params"), depth)
+            for collection, stacked in jax.vmap(init_block)(keys).items():
+                self.put_variable(collection, name, stacked)
+        variables: dict[str, Any] = {
+            collection: self.get_variable(collection, name)
+            for collection in ("params", "batch_stats")
+            if self.has_variable(collection, name)
+        }
         run = jax.checkpoint(run_stage) if self.remat == "stage" else run_stage
-        x, updated = run(x, [block.variables for block in blocks])
-        for block, update in zip(blocks, updated, strict=True):
-            assert block.name
-            for collection, values in update.items():
-                self.put_variable(collection, block.name, values)
+        x, updated = run(x, variables)
+        for collection, stacked in updated.items():
+            self.put_variable(collection, name, stacked)
         return x
 
 
@@ -281,6 +287,15 @@ class FeedForward(nn.Module):
         )(y, size)
         y = gelu(y)
         return _pointwise(dim, self.dtype, name="project")(y)
+
+
+def _unstack(tree: Any, length: int) -> list[Any]:
+    """[length …] → as many trees of […]. Its gradient is a concatenation."""
+    parts = jax.tree.map(
+        lambda x: [jnp.squeeze(part, 0) for part in lax.split(x, (1,) * length)], tree
+    )
+    each = jax.tree.structure([0] * length)
+    return jax.tree.transpose(jax.tree.structure(tree), each, parts)
 
 
 def _are_scanned() -> bool:

@@ -46,9 +46,11 @@ def initialize(state: TrainState, config: ConfigDict, mesh: Mesh) -> TrainState:
     except ValueError as error:
         raise ValueError(f"config.init_from: {error}\n{_HINT}") from None
 
-    for path, x in loaded.items():
-        initial[path] = jax.device_put(x, initial[path].sharding)
-    variables = convert.unflatten(initial)
+    variables = jax.tree.map(
+        lambda x, old: jax.device_put(x, old.sharding),
+        convert.unflatten(initial | loaded),
+        {"params": state.params, "batch_stats": state.batch_stats},
+    )
     logging.info(
         "Initialised from %s (%s names): %d tensors with %s numbers. %s",
         config.path,

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-# Rule → whether a parameter of a group is decayed.
-_DECAYED: dict[str, Callable[[jax.Array, str], bool]] = {
-    "all": lambda param, group: True,
-    "no_norm": lambda param, group: group != "norm",
-    "matrices": lambda param, group: param.ndim > 1,
+# Rule → whether a parameter of a group, and of so many dimensions, is decayed.
+_DECAYED: dict[str, Callable[[int, str], bool]] = {
+    "all": lambda ndim, group: True,
+    "no_norm": lambda ndim, group: group != "norm",
+    "matrices": lambda ndim, group: ndim > 1,
 }
 
 
@@ -90,7 +90,7 @@ def make_optimizer(
         )
 
     def decayed(params):
-        return jax.tree.map(_DECAYED[config.decay], params, groups(params))
+        return jax.tree.map(_DECAYED[config.decay], _ndims(params), groups(params))
 
     def multiplied(updates, params):
         factors = {"head": config.head_multiplier, "norm": 1.0, "other": 1.0}
@@ -123,6 +123,15 @@ def groups(params: optax.Params) -> optax.Params:
         return "other"
 
     return jax.tree_util.tree_map_with_path(group, params)
+
+
+def _ndims(params: optax.Params) -> optax.Params:
+    """How many dimensions each parameter has, without that of the blocks of a stage."""
+
+    def ndim(path, param):
+        return param.ndim - any(entry.key.endswith("_blocks") for entry in path)
+
+    return jax.tree_util.tree_map_with_path(ndim, params)
 
 
 def all_finite(tree) -> jax.Array:

@@ -1,5 +1,7 @@
 """Between the variables of a model and the tensors of a file, strictly."""
 
+import collections
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ Tensors = dict[str, np.ndarray]
 
 _STATISTICS = ("mean", "var")
 _BACKBONE = "backbone."
+_BLOCK = re.compile(r"_block(\d+)/")
 # A float16 or bfloat16 is a float32; a float64 is not.
 _EXACT = ("float32", "float16", "bfloat16")
 
@@ -32,29 +35,49 @@ def shapes(model: Any) -> Shapes:
     variables = jax.eval_shape(
         lambda image: model.init(jax.random.key(0), image, train=False), image
     )
-    return {path: x.shape for path, x in flatten(variables).items()}
+    weightless = jax.tree.map(lambda x: _weightless(x.shape), variables)
+    return {path: x.shape for path, x in flatten(weightless).items()}
 
 
-def flatten(variables: Variables) -> dict[str, Any]:
-    """Params and statistics in one dictionary by path."""
-    trees = (variables[name] for name in ("params", "batch_stats"))
-    return {
-        path: x
-        for tree in trees
-        for path, x in flax.traverse_util.flatten_dict(tree, sep="/").items()
-    }
+def flatten(variables: Variables) -> dict[str, np.ndarray]:
+    """Params and statistics in one dictionary by path, those of each block apart.
+
+    The blocks of a stage are stacked in the model, backbone/stage1_blocks/… [n …]; here
+    they are n arrays backbone/stage1_block0/… and so on, as peers have them.
+    """
+    flat = {}
+    for name in ("params", "batch_stats"):
+        tree = flax.traverse_util.flatten_dict(variables[name], sep="/")
+        for path, x in tree.items():
+            x = np.asarray(x)
+            stage, is_stacked, rest = path.partition("_blocks/")
+            if is_stacked:
+                blocks = {f"{stage}_block{i}/{rest}": each for i, each in enumerate(x)}
+                flat.update(blocks)
+            else:
+                flat[path] = x
+    return flat
 
 
-def unflatten(flat: Mapping[str, Any]) -> Variables:
+def unflatten(flat: Mapping[str, np.ndarray]) -> Variables:
     """Undoes `flatten`."""
+    parts = collections.defaultdict(list)
+    for path in sorted(flat, key=_block_index):
+        parts[_BLOCK.sub("_blocks/", path)].append(flat[path])
     trees: Variables = {"params": {}, "batch_stats": {}}
-    for path, x in flat.items():
+    for path, arrays in parts.items():
         is_statistic = path.rpartition("/")[2] in _STATISTICS
+        x = np.stack(arrays) if "_blocks/" in path else arrays[0]
         trees["batch_stats" if is_statistic else "params"][path] = x
     return {
         name: flax.traverse_util.unflatten_dict(tree, sep="/")
         for name, tree in trees.items()
     }
+
+
+def _block_index(path: str) -> int:
+    match = _BLOCK.search(path)
+    return int(match.group(1)) if match else 0
 
 
 def adopt(
@@ -136,12 +159,15 @@ def export(
 
 def foreign_shapes(shapes: Shapes, naming: Naming, *, bare: bool = False) -> Shapes:
     """The same, by the names and in the layout of a peer; without counters."""
-    # Such arrays take no memory.
-    weightless = {p: np.broadcast_to(np.float32(0), s) for p, s in shapes.items()}
     return {
-        naming.name(path, bare=bare): naming.export(path, x).shape
-        for path, x in weightless.items()
+        naming.name(path, bare=bare): naming.export(path, _weightless(shape)).shape
+        for path, shape in shapes.items()
     }
+
+
+def _weightless(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros that take no memory."""
+    return np.broadcast_to(np.float32(0), shape)
 
 
 def describe(tensors: Tensors, naming: Naming) -> str:

@@ -20,6 +20,7 @@ from segnext_jax.models.layers import (
 )
 from segnext_jax.models.mscan import MSCAN
 from segnext_jax.models.segnext import SegNeXt, make_model
+from segnext_jax.weights import convert
 
 CITYSCAPES_CLASSES = 19
 MILLIONS = {  # trainable parameters, 19 classes
@@ -75,8 +76,8 @@ def random_images(batch):
     return jnp.asarray(rng.normal(size=(batch, *SMALL[1:])), jnp.float32)
 
 
-def flatten(tree):
-    return flax.traverse_util.flatten_dict(tree, sep="/")
+def flatten(params):
+    return convert.flatten({"params": params, "batch_stats": {}})
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What does not fit is an error that lists everything, and says what the file is."""
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
@@ -92,3 +93,16 @@ def test_counters_are_kept_apart(tensors, tiny_shapes):
     again = convert.export(imported.variables, MMSEG, counters=imported.counters)
     assert again[counter] == 7
     assert again.keys() == tensors.keys()
+
+
+def test_blocks_of_a_stage_are_stacked_in_their_order():
+    blocks = np.arange(24, dtype=np.float32).reshape(12, 2)
+    norms = {"scale": blocks, "bias": -blocks}
+    params = {"backbone": {"stage3_blocks": {"norm1": norms}, "stage3_norm": norms}}
+    variables = {"params": params, "batch_stats": {}}
+    flat = convert.flatten(variables)
+    np.testing.assert_array_equal(
+        flat["backbone/stage3_block10/norm1/scale"], blocks[10]
+    )
+    assert len(flat) == 2 * 12 + 2
+    jax.tree.map(np.testing.assert_array_equal, convert.unflatten(flat), variables)
