@@ -1,8 +1,10 @@
 """Compiles a program in a process of its own, and reads what it will need."""
 
 import multiprocessing
+import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -129,6 +131,7 @@ def _compile(
     folder: str,
     sender: Connection,
 ) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     start = time.monotonic()
     try:
         lowered = make_lowered(*arguments)
@@ -155,6 +158,14 @@ def _compile(
     assert statistics is not None and hlo is not None
     memory = memory._replace(code=statistics.generated_code_size_in_bytes)
     sender.send(("result", Result(hlo, memory, seconds, True)))
+
+
+def _end_with_parent() -> None:
+    """Lets no compilation go on for minutes that nobody waits for."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
 
 
 def _read_memory(folder: Path) -> Memory:

@@ -1,5 +1,7 @@
 """A process that compiles: its result, its errors, and its end."""
 
+import fcntl
+import multiprocessing
 import time
 from pathlib import Path
 from typing import Any
@@ -92,3 +94,39 @@ def test_stops_before_the_code():
 def test_what_went_wrong(make, error, message):
     with pytest.raises(error, match=message):
         compiling.compile_apart(make, (), quick=False)
+
+
+class Hang:
+    """Holds a lock on a file while it compiles for ever."""
+
+    def __init__(self, path):
+        self.file = path.open("w")
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+
+    def compile(self, compiler_options):
+        time.sleep(600)
+
+
+def is_locked(path):
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_ends_with_the_process_that_waits_for_it(tmp_path):
+    path = tmp_path / "lock"
+    parent = multiprocessing.get_context("spawn").Process(
+        target=compiling.compile_apart, args=(Hang, (path,)), kwargs={"quick": False}
+    )
+    parent.start()
+    deadline = time.monotonic() + 300
+    while not is_locked(path):
+        assert parent.is_alive() and time.monotonic() < deadline
+        time.sleep(0.1)
+    parent.kill()
+    while is_locked(path):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
