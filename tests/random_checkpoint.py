@@ -1,14 +1,11 @@
 """A checkpoint of SegNeXt-T with random weights, for scripts that need one."""
 
-from functools import partial
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from configs import common
 from segnext_jax.models.segnext import make_model
 from segnext_jax.training.checkpoint import write_weights
+from segnext_jax.weights import convert
 from segnext_jax.weights.description import Description
 from segnext_jax.weights.files import Weights
 
@@ -34,20 +31,18 @@ def write_random_checkpoint(workdir: str, *, older: bool = False) -> None:
 
 
 def _draw_variables(config):
-    model = make_model(config.model, len(NAMES))
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    init = partial(model.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), image)
+    shapes = convert.shapes(make_model(config.model, len(NAMES)))
     rng = np.random.default_rng(4)  # with which several classes win
 
-    def draw(path, leaf):
-        if len(leaf.shape) > 1:
-            fan_in = np.prod(leaf.shape[:-1])
-            return rng.normal(0, np.sqrt(2 / fan_in), leaf.shape).astype(np.float32)
-        module, name = path[-2].key, path[-1].key
+    def draw(path, shape):
+        *_, module, name = path.split("/")
+        if len(shape) > 1:
+            fan_in = np.prod(shape[:-1])
+            return rng.normal(0, np.sqrt(2 / fan_in), shape).astype(np.float32)
         value = {"bias": 0, "mean": 0, "scale": 1, "var": 1}[name]
         if module.startswith("layer_scale"):
             value = 0.1  # else blocks overflow
-        return np.full(leaf.shape, value, np.float32)
+        return np.full(shape, value, np.float32)
 
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    paths = sorted(shapes, key=lambda path: path.split("/"))
+    return convert.unflatten({path: draw(path, shapes[path]) for path in paths})
