@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core.scope import LazyRng
 from jax import lax
 
 from segnext_jax.models.layers import (
@@ -88,7 +89,7 @@ class MSCAN(nn.Module):
             first = sum(self.depths[:i])
             own = None if scales is None else scales[first : first + self.depths[i]]
             x = self._stage(
-                f"{stage}_blocks",
+                stage,
                 block,
                 self.depths[i],
                 x,
@@ -113,8 +114,11 @@ class MSCAN(nn.Module):
     ) -> jax.Array:
         """Equal blocks, one after the other, whose variables are stacked: [depth …]."""
 
-        def init_block(key):
-            return block.init({"params": key}, x, None, train=False, size=size)
+        def init_block(i):
+            # As a module of that name would be, whose variables are its own.
+            assert self.scope
+            rng: Any = LazyRng.create(self.scope.rngs["params"], f"{name}_block{i}")
+            return block.init({"params": rng}, x, None, train=False, size=size)
 
         def run_block(x, each):
             variables, scales = each
@@ -138,18 +142,19 @@ class MSCAN(nn.Module):
             return x, jax.tree.map(lambda *each: jnp.stack(each), *updates)
 
         if self.is_initializing():
-            keys = jax.random.split(self.make_rng("params"), depth)
-            for collection, stacked in jax.vmap(init_block)(keys).items():
-                self.put_variable(collection, name, stacked)
+            each = [init_block(i) for i in range(depth)]
+            stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *each)
+            for collection, values in stacked.items():
+                self.put_variable(collection, f"{name}_blocks", values)
         variables: dict[str, Any] = {
-            collection: self.get_variable(collection, name)
+            collection: self.get_variable(collection, f"{name}_blocks")
             for collection in ("params", "batch_stats")
-            if self.has_variable(collection, name)
+            if self.has_variable(collection, f"{name}_blocks")
         }
         run = jax.checkpoint(run_stage) if self.remat == "stage" else run_stage
         x, updated = run(x, variables)
-        for collection, stacked in updated.items():
-            self.put_variable(collection, name, stacked)
+        for collection, values in updated.items():
+            self.put_variable(collection, f"{name}_blocks", values)
         return x
 
 
