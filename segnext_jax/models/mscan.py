@@ -1,14 +1,11 @@
 """MSCAN, the convolutional backbone of SegNeXt (Guo et al. 2022, section 3.1)."""
 
 from functools import partial
-from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.core.scope import LazyRng
-from jax import lax
 
 from segnext_jax.models.layers import (
     DepthwiseConv,
@@ -19,15 +16,12 @@ from segnext_jax.models.layers import (
     fan_out_normal,
     scale_examples,
 )
+from segnext_jax.models.stack import Remat, Stack
 from segnext_jax.ops.depthwise import Implementation
 from segnext_jax.ops.feed_forward import Layer, feed_forward_by_rows, strip_height
 from segnext_jax.ops.gelu import gelu
 from segnext_jax.ops.halo import AxisName
 from segnext_jax.ops.valid import Size, halve, zero_outside
-
-# What the backward computes again instead of keeping it: nothing, one block or one
-# stage at a time.
-Remat = Literal["none", "block", "stage"]
 
 _MLP_RATIOS = (8, 8, 4, 4)
 _STRIP_LENGTHS = (7, 11, 21)
@@ -88,74 +82,11 @@ class MSCAN(nn.Module):
             )
             first = sum(self.depths[:i])
             own = None if scales is None else scales[first : first + self.depths[i]]
-            x = self._stage(
-                stage,
-                block,
-                self.depths[i],
-                x,
-                own,
-                train=train,
-                size=size,
-            )
+            blocks = Stack(block, self.depths[i], self.remat, name=f"{stage}_blocks")
+            x = blocks(x, own, train=train, size=size)
             x = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype, name=f"{stage}_norm")(x)
             features.append(x)
         return features
-
-    def _stage(
-        self,
-        name: str,
-        block: nn.Module,
-        depth: int,
-        x: jax.Array,
-        scales: jax.Array | None,
-        *,
-        train: bool,
-        size: Size,
-    ) -> jax.Array:
-        """Equal blocks, one after the other, whose variables are stacked: [depth …]."""
-
-        def init_block(i):
-            # As a module of that name would be, whose variables are its own.
-            assert self.scope
-            rng: Any = LazyRng.create(self.scope.rngs["params"], f"{name}_block{i}")
-            return block.init({"params": rng}, x, None, train=False, size=size)
-
-        def run_block(x, each):
-            variables, scales = each
-            return block.apply(
-                variables,
-                x,
-                scales,
-                train=train,
-                size=size,
-                mutable=["batch_stats"] if train else [],
-            )
-
-        def run_stage(x, variables):
-            step = jax.checkpoint(run_block) if self.remat == "block" else run_block
-            if _are_scanned():
-                return lax.scan(step, x, (variables, scales))
-            updates = []
-            for i, own in enumerate(_unstack(variables, depth)):
-                x, update = step(x, (own, None if scales is None else scales[i]))
-                updates.append(update)
-            return x, jax.tree.map(lambda *each: jnp.stack(each), *updates)
-
-        if self.is_initializing():
-            each = [init_block(i) for i in range(depth)]
-            stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *each)
-            for collection, values in stacked.items():
-                self.put_variable(collection, f"{name}_blocks", values)
-        variables: dict[str, Any] = {
-            collection: self.get_variable(collection, f"{name}_blocks")
-            for collection in ("params", "batch_stats")
-            if self.has_variable(collection, f"{name}_blocks")
-        }
-        run = jax.checkpoint(run_stage) if self.remat == "stage" else run_stage
-        x, updated = run(x, variables)
-        for collection, values in updated.items():
-            self.put_variable(collection, f"{name}_blocks", values)
-        return x
 
 
 class Stem(nn.Module):
@@ -292,26 +223,6 @@ class FeedForward(nn.Module):
         )(y, size)
         y = gelu(y)
         return _pointwise(dim, self.dtype, name="project")(y)
-
-
-def _unstack(tree: Any, length: int) -> list[Any]:
-    """[length …] → as many trees of […]. Its gradient is a concatenation."""
-    parts = jax.tree.map(
-        lambda x: [jnp.squeeze(part, 0) for part in lax.split(x, (1,) * length)], tree
-    )
-    each = jax.tree.structure([0] * length)
-    return jax.tree.transpose(jax.tree.structure(tree), each, parts)
-
-
-def _are_scanned() -> bool:
-    """Whether a stage is a loop that is compiled once, or its blocks one by one.
-
-    On TPU v5e loops take less memory, traffic and time to compile (docs/scaling.md). On
-    a CPU a step takes 1.15 times as long in loops, which copy what they keep for the
-    backward; with lax.scan(unroll=True) the gradient of XLA's grouped convolution is
-    there 50 times as slow.
-    """
-    return jax.default_backend() == "tpu"
 
 
 def make_batch_norm(

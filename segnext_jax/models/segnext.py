@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from segnext_jax.models.hamburger import LightHam
 from segnext_jax.models.layers import Initializer, fan_in_normal, fan_out_normal
-from segnext_jax.models.mscan import MSCAN, Remat
+from segnext_jax.models.mscan import MSCAN
+from segnext_jax.models.stack import Remat
 from segnext_jax.ops.depthwise import Implementation
 from segnext_jax.ops.halo import AxisName
 from segnext_jax.ops.nmf import Gradient

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segnext_jax.models import mscan
+from segnext_jax.models import stack
 from segnext_jax.models.mscan import MSCAN
 
 
@@ -52,7 +52,7 @@ def kept(run):
 
 @pytest.mark.parametrize("remat", ["none", "block", "stage"])
 def test_loops_change_no_value(run, kept, remat, monkeypatch):
-    monkeypatch.setattr(mscan, "_are_scanned", lambda: True)
+    monkeypatch.setattr(stack, "_are_scanned", lambda: True)
     loss, params = run(remat)
     step = jax.jit(jax.value_and_grad(loss, has_aux=True))
     assert step.lower(params).as_text().count("stablehlo.while") > 0
