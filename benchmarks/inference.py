@@ -2,8 +2,8 @@
 
 From uint8 images on the device to classes at their size, and until they are there.
 `--against` names the Python of an environment with benchmarks/requirements-torch.txt:
-it runs mmsegmentation's model (eager, channels-last; logits enlarged, then argmax) on
-the same machine, the two taking turns. Prints JSON, and a table on stderr.
+it runs mmsegmentation's model (channels-last; logits enlarged, then argmax) on the same
+machine, the rivals taking turns. Prints JSON, and a table on stderr.
 
 Needs jax, flax, optax, einops and ml_collections.
 """
@@ -17,7 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.turns import CLOCKS, TorchPeer, take_turns, timed
+from benchmarks.turns import (
+    CLOCKS,
+    Timer,
+    add_peer_flags,
+    take_turns,
+    timed,
+    torch_peers,
+)
 from configs import common
 from segnext_jax.evaluation.inference import predict_image
 from segnext_jax.evaluation.protocol import Protocol
@@ -28,17 +35,12 @@ NUM_CLASSES = 19
 
 def main() -> None:
     args = _parse_args()
-    run = compile_inference(args.variant, args.batch, args.size, args.dtype)
-    timers = {"jax": timed(run, args.clock)}
-    if args.against:
-        flags = ("variant", "batch", "size", "clock")
-        options = {name: vars(args)[name] for name in flags}
-        timers["torch"] = peer = TorchPeer(args.against, "forward", **options)
-    times = take_turns(timers, warmup=args.warmup, rounds=args.rounds)
-    if args.against:
-        peer.close()
-    settings = {name: value for name, value in vars(args).items() if name != "against"}
-    settings["device"] = str(jax.devices()[0])
+    options = {name: vars(args)[name] for name in ("variant", "batch", "size", "dtype")}
+    with torch_peers(args, "forward", **options, clock=args.clock) as peers:
+        run = compile_inference(**options)
+        timers: dict[str, Timer] = {"jax": timed(run, args.clock), **peers}
+        times = take_turns(timers, warmup=args.warmup, rounds=args.rounds)
+    settings = options | {"clock": args.clock, "device": str(jax.devices()[0])}
     print(json.dumps(settings | times, indent=2))
     print("| | s | images/s |\n|---|---|---|", file=sys.stderr)
     for name, seconds in times["median_s"].items():
@@ -87,7 +89,7 @@ def _parse_args() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--clock", default="wall", choices=list(CLOCKS))
-    parser.add_argument("--against", metavar="PYTHON", help="of the PyTorch peer")
+    add_peer_flags(parser)
     args = parser.parse_args()
     if len(args.size) > 2:
         parser.error(f"--size {args.size}: give one number, or height and width")

@@ -21,8 +21,8 @@ from ml_collections import ConfigDict
 
 from configs import common
 from segnext_jax.parallel.mesh import make_mesh, to_global
+from segnext_jax.training.objective import SegmentationObjective
 from segnext_jax.training.program import make_program
-from segnext_jax.training.segmentation import Segmentation
 from segnext_jax.training.state import TrainState
 
 NUM_CLASSES = 19
@@ -101,8 +101,8 @@ def train(
     data, spatial = shape
     devices = jax.devices()[: data * spatial]
     mesh = make_mesh(devices, data=data, spatial=spatial)
-    task = Segmentation(config, [str(i) for i in range(NUM_CLASSES)], palette=())
-    program = make_program(config, task, mesh)
+    objective = SegmentationObjective(config, NUM_CLASSES)
+    program = make_program(config, objective, mesh)
     state = program.init(jax.random.key(0))
     losses, first = [], {}
     for step, batch in enumerate(batches):

@@ -5,9 +5,10 @@ Runs in the environment of `requirements-torch.txt`; imports nothing of this pro
     python benchmarks/torch_peer.py --variant T --batch 2 --size 512 --steps 10
 
 prints one JSON line with the median time of a train step, or with `--run forward` of
-the classes of whole images at their size. With `--serve` it prints one JSON line when
-it is warm and then answers each line of stdin, `step` or `forward`, with the seconds of
-one, until `quit`, so that another framework can be timed in alternation with it.
+the classes of whole images at their size, and the peak of the memory. With `--serve` it
+prints one JSON line when it is warm and then answers each line of stdin, `step` or
+`forward`, with the seconds of one, and `peak` with bytes, until `quit`, so that another
+framework can be timed in alternation with it. bfloat16 is autocast's.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import ctypes
 import json
 import logging
 import os
+import resource
 import statistics
 import sys
 import time
@@ -116,9 +118,22 @@ def make_optimizer(model: nn.Module, peak: float = 6e-5) -> torch.optim.Optimize
     )
 
 
-def loss_fn(model: nn.Module, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+class Network(nn.Module):
+    """An EncoderDecoder as images → logits at stride 8."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.model.decode_head(self.model.backbone(image))
+
+
+def loss_fn(
+    network: nn.Module, image: torch.Tensor, label: torch.Tensor
+) -> torch.Tensor:
     """Cross-entropy at label size, mean over valid pixels; label [b h w] int64."""
-    logits = model.decode_head(model.backbone(image))
+    logits = network(image)
     logits = F.interpolate(
         logits, size=label.shape[1:], mode="bilinear", align_corners=False
     )
@@ -131,19 +146,27 @@ def make_timers(
     batch: int,
     size: tuple[int, int],
     clock: Callable[[], float],
+    *,
+    device: str,
+    dtype: str,
+    compiled: bool,
 ) -> dict[str, Callable[[], float]]:
     """`step` and `forward`: run once on random data, return seconds of the clock."""
     torch.manual_seed(0)
-    model = build(VARIANTS[variant], num_classes).to(memory_format=torch.channels_last)
+    model = build(VARIANTS[variant], num_classes)
+    model = model.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model)
-    image = torch.randn(batch, 3, *size).to(memory_format=torch.channels_last)
-    label = torch.randint(num_classes, (batch, *size))
+    image = torch.randn(batch, 3, *size).to(device, memory_format=torch.channels_last)
+    label = torch.randint(num_classes, (batch, *size), device=device)
     label[:, : size[0] // 16] = IGNORE_LABEL
+    autocast = torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16")
+    network = torch.compile(Network(model)) if compiled else Network(model)
 
     def step() -> None:
         model.train()
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_fn(model, image, label)
+        with autocast:
+            loss = loss_fn(network, image, label)
         loss.backward()
         optimizer.step()
         loss.item()
@@ -151,8 +174,11 @@ def make_timers(
     @torch.inference_mode()
     def forward() -> None:
         model.eval()
-        logits = model.decode_head(model.backbone(image))
-        F.interpolate(logits, size=size, mode="bilinear").argmax(dim=1)
+        with autocast:
+            logits = network(image)
+            F.interpolate(logits, size=size, mode="bilinear").argmax(dim=1)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     def timed(run: Callable[[], None]) -> float:
         start = clock()
@@ -167,7 +193,16 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     _keep_freed_memory()
     clock = {"wall": time.perf_counter, "cpu": time.process_time}[args.clock]
-    timers = make_timers(args.variant, args.num_classes, args.batch, args.size, clock)
+    timers = make_timers(
+        args.variant,
+        args.num_classes,
+        args.batch,
+        args.size,
+        clock,
+        device=args.device,
+        dtype=args.dtype,
+        compiled=args.compile,
+    )
     for _ in range(args.warmup):
         timers[args.run]()
     config = dict(
@@ -178,20 +213,32 @@ def main() -> None:
         size=args.size,
         threads=args.threads,
         memory_format="channels_last",
-        dtype="float32",
+        device=args.device,
+        dtype=args.dtype,
+        compiled=args.compile,
     )
     if args.serve:
         print(json.dumps({"config": config}), flush=True)
+        answers = {**timers, "peak": lambda: peak_bytes(args.device)}
         for command in _commands():
-            if command not in timers:
+            if command not in answers:
                 raise ValueError(
-                    f"command {command!r} on stdin: write one of step, forward, quit"
+                    f"command {command!r} on stdin: write one of"
+                    f" {', '.join(answers)}, quit"
                 )
-            print(timers[command](), flush=True)
+            print(answers[command](), flush=True)
     else:
         seconds = [timers[args.run]() for _ in range(args.steps)]
         median = statistics.median(seconds)
-        print(json.dumps({"median_s": median, "all": seconds, "config": config}))
+        result = {"median_s": median, "peak_bytes": peak_bytes(args.device)}
+        print(json.dumps({**result, "all": seconds, "config": config}))
+
+
+def peak_bytes(device: str) -> int:
+    """The most that tensors took on a GPU until now; on a CPU, the whole process."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _commands() -> Iterator[str]:
@@ -210,6 +257,9 @@ def _parse_args() -> argparse.Namespace:
         "--size", type=int, nargs="+", default=[512], help="side, or height and width"
     )
     parser.add_argument("--run", choices=("step", "forward"), default="step")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--compile", action="store_true", help="with torch.compile")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=2)

@@ -2,8 +2,10 @@
 
 Forward, loss, backward and AdamW on one batch that lies on the device. `--against`
 names the Python of an environment with benchmarks/requirements-torch.txt: it runs
-mmsegmentation's model on the same machine, the two taking turns step by step, and the
-ratio of the medians is printed.
+mmsegmentation's model on the same machine, the rivals taking turns step by step, and
+the ratios of the medians are printed. Prints JSON.
+
+Needs jax, flax, optax, einops and ml_collections.
 """
 
 import argparse
@@ -12,11 +14,18 @@ import json
 import jax
 import numpy as np
 
-from benchmarks.turns import Timer, TorchPeer, take_turns, timed
+from benchmarks.turns import (
+    Timer,
+    add_peer_flags,
+    peak_bytes,
+    take_turns,
+    timed,
+    torch_peers,
+)
 from configs import common
 from segnext_jax.parallel.mesh import make_mesh
+from segnext_jax.training.objective import SegmentationObjective
 from segnext_jax.training.program import Program, make_program
-from segnext_jax.training.segmentation import Segmentation
 
 NUM_CLASSES = 19
 
@@ -29,37 +38,41 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--against", metavar="PYTHON", help="of the PyTorch peer")
+    add_peer_flags(parser)
     args = parser.parse_args()
 
-    timers = {"jax": compile_step(args.variant, args.batch, args.size, args.dtype)}
-    if args.against:
-        options = {name: vars(args)[name] for name in ("variant", "batch", "size")}
-        timers["torch"] = peer = TorchPeer(args.against, "step", **options)
-    times = take_turns(timers, warmup=args.warmup, rounds=args.steps)
-    if args.against:
-        peer.close()
-    settings = {name: value for name, value in vars(args).items() if name != "against"}
-    settings["device"] = str(jax.devices()[0])
-    print(json.dumps(settings | times, indent=2))
+    names = ("variant", "batch", "size", "dtype")
+    options = {name: vars(args)[name] for name in names}
+    with torch_peers(args, "step", **options) as peers:
+        timers: dict[str, Timer] = {"jax": compile_step(**options), **peers}
+        times = take_turns(timers, warmup=args.warmup, rounds=args.steps)
+        peaks = {"jax": peak_bytes()}
+        peaks |= {name: peer.peak_bytes() for name, peer in peers.items()}
+    settings = options | {"device": str(jax.devices()[0])}
+    print(json.dumps(settings | times | {"peak_bytes": peaks}, indent=2))
 
 
-def make_step(variant: str, batch: int, size: int, dtype: str) -> Program:
+def make_step(
+    variant: str, batch: int, size: int, dtype: str, remat: str = "none"
+) -> Program:
     """The published recipe without what the peer's step lacks: distortion and flips."""
     config = common.base()
+    config.remat = remat
     config.model.variant = variant
     config.model.dtype = dtype
     config.data.crop_size = (size, size)
     config.train.batch_size = batch
     config.augment.distortion = "none"
     config.augment.flip_probability = 0.0
-    task = Segmentation(config, [str(i) for i in range(NUM_CLASSES)], palette=())
-    return make_program(config, task, make_mesh(jax.devices()[:1]))
+    objective = SegmentationObjective(config, NUM_CLASSES)
+    return make_program(config, objective, make_mesh(jax.devices()[:1]))
 
 
-def compile_step(variant: str, batch: int, size: int, dtype: str) -> Timer:
+def compile_step(
+    variant: str, batch: int, size: int, dtype: str, remat: str = "none"
+) -> Timer:
     """Times one step."""
-    program = make_step(variant, batch, size, dtype)
+    program = make_step(variant, batch, size, dtype, remat)
     state = program.init(jax.random.key(0))
     rng = np.random.default_rng(0)
     data = {

@@ -1,11 +1,17 @@
 """Times rivals in turns, among them PyTorch in an environment of its own."""
 
+import argparse
+import contextlib
+import os
+import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import jax
 
 # Runs once and returns seconds.
 Timer = Callable[[], float]
@@ -46,21 +52,65 @@ def take_turns(
     return {"median_s": medians, "speed": speeds, "all_s": seconds}
 
 
+def add_peer_flags(parser: argparse.ArgumentParser) -> None:
+    """Those that `torch_peers` reads."""
+    parser.add_argument("--against", metavar="PYTHON", help="of the PyTorch peer")
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        default=["eager"],
+        choices=["eager", "compile"],
+        help="of PyTorch, each a rival",
+    )
+
+
+@contextlib.contextmanager
+def torch_peers(
+    args: argparse.Namespace, run: str, **options: Any
+) -> Iterator[dict[str, "TorchPeer"]]:
+    """The rivals that `add_peer_flags` asks for, by name, on the kind of device of JAX.
+
+    To be called before JAX starts its devices: on a GPU it would take most of the
+    memory for itself.
+    """
+    if args.against:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    peers = {}
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    for mode in args.modes if args.against else ():
+        flags = ["--compile"] if mode == "compile" else []
+        name = "torch" if mode == "eager" else "torch.compile"
+        peers[name] = TorchPeer(args.against, run, *flags, device=device, **options)
+    try:
+        yield peers
+    finally:
+        for peer in peers.values():
+            peer.close()
+
+
+def peak_bytes() -> int:
+    """The most that arrays took on a GPU until now; on a CPU, the whole process."""
+    stats = jax.devices()[0].memory_stats()
+    if stats is not None:
+        return stats["peak_bytes_in_use"]
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 class TorchPeer:
     """benchmarks/torch_peer.py in its own environment.
 
-    `options` are its flags; what is timed is `run`, "step" or "forward".
+    `flags` and `options` are its; what is timed is `run`, "step" or "forward".
     """
 
-    def __init__(self, python: str, run: str, **options: Any):
+    def __init__(self, python: str, run: str, *flags: str, **options: Any):
         script = Path(__file__).with_name("torch_peer.py")
-        flags = [f"--run={run}"]
+        command = [python, str(script), "--serve", f"--run={run}", *flags]
         for name, value in options.items():
             values = value if isinstance(value, list | tuple) else [value]
-            flags += [f"--{name}", *map(str, values)]
+            command += [f"--{name}", *map(str, values)]
         self._run = run
         self._process = subprocess.Popen(
-            [python, str(script), "--serve", *flags],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -69,13 +119,20 @@ class TorchPeer:
 
     def __call__(self) -> float:
         """Runs once; seconds."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{self._run}\n")
-        self._process.stdin.flush()
-        return float(self._read())
+        return float(self._ask(self._run))
+
+    def peak_bytes(self) -> int:
+        """As `peak_bytes`, of its process."""
+        return int(self._ask("peak"))
 
     def close(self) -> None:
         self._process.communicate("quit\n")
+
+    def _ask(self, command: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        return self._read()
 
     def _read(self) -> str:
         assert self._process.stdout is not None

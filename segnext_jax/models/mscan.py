@@ -29,7 +29,7 @@ EPSILON = 1e-5
 
 
 class MSCAN(nn.Module):
-    """Image → features at strides 4, 8, 16 and 32.
+    """Image → features at strides 4, 8, 16 and 32, one a stage.
 
     `[b h w 3]`, normalised → list of `[b h/s w/s embed_dims[i]]` in `dtype`. Needs the
     rng stream `drop_path` when training. Of images smaller than their array, `size`
@@ -38,8 +38,8 @@ class MSCAN(nn.Module):
     must have at least one row of every stage.
     """
 
-    embed_dims: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
+    embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
     drop_path_rate: float = 0.1
     dtype: Dtype = jnp.float32
     depthwise: Implementation = "auto"

@@ -9,10 +9,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from segnext_jax.parallel.mesh import batch_sharding, replicated
+from segnext_jax.training.objective import Batch, Objective
 from segnext_jax.training.optimizer import make_optimizer, make_schedule
 from segnext_jax.training.state import TrainState, init_state
 from segnext_jax.training.step import Metrics, make_train_step
-from segnext_jax.training.task import Batch, Task
 
 
 class Program(NamedTuple):
@@ -27,7 +27,7 @@ class Program(NamedTuple):
     abstract_batch: dict[str, jax.ShapeDtypeStruct]
 
 
-def make_program(config: ConfigDict, task: Task, mesh: Mesh) -> Program:
+def make_program(config: ConfigDict, objective: Objective, mesh: Mesh) -> Program:
     """The state and the train step of a run on a mesh.
 
     Raises:
@@ -35,7 +35,7 @@ def make_program(config: ConfigDict, task: Task, mesh: Mesh) -> Program:
     """
     schedule = make_schedule(config.schedule, config.train.num_train_steps)
     tx = make_optimizer(config.optimizer, schedule)
-    init = partial(init_state, task.model, tx, ema=config.train.ema_decay > 0)
+    init = partial(init_state, objective.model, tx, ema=config.train.ema_decay > 0)
     abstract_state = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
         jax.eval_shape(init, jax.random.key(0)),
@@ -46,11 +46,11 @@ def make_program(config: ConfigDict, task: Task, mesh: Mesh) -> Program:
             x.dtype,
             sharding=batch_sharding(mesh, 1 + len(x.shape)),
         )
-        for name, x in task.example.items()
+        for name, x in objective.example.items()
     }
     train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
     train_step = jax.jit(
-        make_train_step(task, tx, schedule, config, mesh),
+        make_train_step(objective, tx, schedule, config, mesh),
         in_shardings=(
             replicated(mesh),
             {name: x.sharding for name, x in abstract_batch.items()},

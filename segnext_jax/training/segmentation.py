@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
@@ -16,10 +14,7 @@ from segnext_jax.evaluation.evaluator import (
     SegmentationEvaluator,
 )
 from segnext_jax.evaluation.protocol import Protocol
-from segnext_jax.models.segnext import Variables, make_model
-from segnext_jax.ops.resize import resize_bilinear
-from segnext_jax.training.augment import augment
-from segnext_jax.training.losses import make_loss
+from segnext_jax.training.objective import SegmentationObjective
 from segnext_jax.visual.overlay import panel, save_predictions
 from segnext_jax.visual.score_sections import (
     Comparison,
@@ -32,7 +27,7 @@ from segnext_jax.visual.tables import per_class_table, percent
 _NUM_EXAMPLES = 4  # images shown at every evaluation
 
 
-class Segmentation:
+class Segmentation(SegmentationObjective):
     """SegNeXt on labelled pixels. Implements `task.Task`."""
 
     score = "miou"
@@ -43,45 +38,9 @@ class Segmentation:
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
     ):
-        self.model = make_model(config.model, len(classes))
-        self._config = config
-        self._loss = make_loss(config.loss, len(classes))
+        super().__init__(config, len(classes))
         self._classes = list(classes)
         self._palette = palette
-
-    @property
-    def example(self) -> dict[str, jax.ShapeDtypeStruct]:
-        h, w = self._config.data.crop_size
-        return {
-            "image": jax.ShapeDtypeStruct((h, w, 3), jnp.uint8),
-            "label": jax.ShapeDtypeStruct((h, w), jnp.uint8),
-            "size": jax.ShapeDtypeStruct((2,), jnp.int32),
-            "unreadable": jax.ShapeDtypeStruct((), jnp.int32),
-        }
-
-    def augment(self, batch: dict[str, jax.Array], key: jax.Array):
-        config = self._config
-        return augment(batch, key, config.augment)
-
-    def forward(
-        self,
-        variables: Variables,
-        image: jax.Array,
-        rngs: dict[str, jax.Array],
-        axis_name: str | None = None,
-    ) -> tuple[jax.Array, Any]:
-        config = self._config
-        model = make_model(
-            config.model, len(self._classes), remat=config.remat, axis_name=axis_name
-        )
-        logits, updated = model.apply(
-            variables, image, train=True, rngs=rngs, mutable=["batch_stats"]
-        )
-        size = image.shape[1:3]
-        return resize_bilinear(logits, size, axis_name), updated["batch_stats"]
-
-    def loss(self, logits: jax.Array, target: jax.Array):
-        return self._loss(logits, target)
 
     def make_evaluator(self, mesh: Mesh) -> partial[SegmentationEvaluation]:
         protocol = Protocol.from_config(self._config.eval)

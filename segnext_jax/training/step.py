@@ -9,9 +9,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from segnext_jax.parallel.mesh import split_rows
+from segnext_jax.training.objective import Batch, Objective
 from segnext_jax.training.optimizer import all_finite
 from segnext_jax.training.state import TrainState
-from segnext_jax.training.task import Batch, Task
 
 Metrics = dict[str, jax.Array]
 
@@ -24,7 +24,7 @@ def step_keys(seed: int, step: jax.typing.ArrayLike) -> tuple[jax.Array, jax.Arr
 
 
 def make_train_step(
-    task: Task,
+    objective: Objective,
     tx: optax.GradientTransformation,
     schedule: optax.Schedule,
     config: ConfigDict,
@@ -37,14 +37,14 @@ def make_train_step(
     scalars: loss, learning_rate, grad_norm, skipped, skipped_in_a_row, unreadable.
     """
     num_micro_batches = config.train.accumulate_steps
-    forward = split_rows(task.forward, mesh)
+    forward = split_rows(objective.forward, mesh)
 
     def loss_fn(params, batch_stats, image, target, key):
         drop_path, dropout, nmf = jax.random.split(key, 3)
         rngs = {"drop_path": drop_path, "dropout": dropout, "nmf": nmf}
         variables = {"params": params, "batch_stats": batch_stats}
         logits, batch_stats = forward(variables, image, rngs)
-        total, weight = task.loss(logits, target)
+        total, weight = objective.loss(logits, target)
         return total, (weight, batch_stats)
 
     def accumulate(carry, micro_batch):
@@ -77,7 +77,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, model_key = step_keys(config.seed, state.step)
-        image, target = task.augment(batch, augment_key)
+        image, target = objective.augment(batch, augment_key)
         grads, loss, batch_stats = gradients(state, image, target, model_key)
 
         updates, opt_state = tx.update(grads, state.opt_state, state.params)

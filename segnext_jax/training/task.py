@@ -3,18 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import flax.linen as nn
-import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from segnext_jax.models.segnext import Variables
 from segnext_jax.training.classification import Classification
+from segnext_jax.training.objective import Objective
 from segnext_jax.training.segmentation import Segmentation
-
-Batch = dict[str, jax.Array]
 
 
 class Evaluation(Protocol):
@@ -24,38 +20,12 @@ class Evaluation(Protocol):
     def num_images(self) -> int: ...
 
 
-class Task(Protocol):
-    """A network, how it learns, and what is said of its evaluations."""
-
-    @property
-    def model(self) -> nn.Module:
-        """Called as model(image, train=…), with `batch_stats`."""
+class Task(Objective, Protocol):
+    """What is trained, and what is said of its evaluations."""
 
     @property
     def score(self) -> str:
         """Which of the metrics "best" goes by, e.g. "miou"."""
-
-    @property
-    def example(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes and dtypes of what the pipeline makes, without those of the batch."""
-
-    def augment(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """A batch of the pipeline → image [b h w 3] float32 and target [b …]."""
-
-    def forward(
-        self,
-        variables: Variables,
-        image: jax.Array,
-        rngs: dict[str, jax.Array],
-        axis_name: str | None = None,
-    ) -> tuple[jax.Array, Any]:
-        """Logits to train with, as `loss` takes them, and the new `batch_stats`.
-
-        `axis_name` is that of the devices that share the rows of the images.
-        """
-
-    def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Sums (total, weight): over any split of a batch the loss is their ratio."""
 
     def make_evaluator(self, mesh: Mesh) -> Callable[..., Evaluation]:
         """(variables, batches) → what the methods below take as `evaluation`."""
