@@ -5,7 +5,7 @@ reads its operands and writes its result once; what is elementwise rides along w
 them. `--measure` also times the stages on this device, and prints how much of its
 bandwidth they would use if they moved no more than that.
 
-Needs jax, flax, optax, einops and ml_collections.
+Needs jax, flax, optax, einops and ml_collections; `--plot` also matplotlib.
 """
 
 import argparse
@@ -29,6 +29,8 @@ from segnext_jax.models.segnext import make_backbone
 from segnext_jax.training.objective import SegmentationObjective
 
 NUM_CLASSES = 19
+# GB/s of memory and TFLOP/s of bfloat16 products without sparsity, by the data sheets.
+CHIPS = {"H200": (4800, 989), "TPU v6e": (1638, 918), "TPU v5e": (819, 197)}
 PARTS = ("stage 1", "stage 2", "stage 3", "stage 4", "decoder")
 
 
@@ -43,6 +45,7 @@ def main() -> None:
         "--bandwidth", type=float, help="of the memory, GB/s; measured if not given"
     )
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--plot", metavar="FILE", help="draw the parts under the roofs")
     args = parser.parse_args()
     bandwidth = args.bandwidth
     if args.measure and bandwidth is None:
@@ -51,10 +54,12 @@ def main() -> None:
     head = ["variant", "part", "GB", "GFLOP", "FLOP / byte"]
     head += ["ms", "of the bandwidth"] * args.measure
     print(f"| {' | '.join(head)} |\n|---|---|{'--:|' * (len(head) - 2)}")
+    intensity: dict[str, list[float]] = {}
     for variant in args.variants:
         config = make_config(variant, args.size, args.dtype)
         sizes, flops = count(config, args.batch)
         seconds = measure(config, args.batch, args.rounds) if args.measure else {}
+        intensity[variant] = [flops[part] / sizes[part] for part in PARTS]
         for part in [*PARTS, "all"]:
             row = [variant, part, f"{sizes[part] / 1e9:.2f}"]
             row += [f"{flops[part] / 1e9:.1f}", f"{flops[part] / sizes[part]:.0f}"]
@@ -62,6 +67,8 @@ def main() -> None:
                 share = sizes[part] / 1e9 / seconds[part] / bandwidth
                 row += [f"{1e3 * seconds[part]:.1f}", f"{share:.0%}"]
             print(f"| {' | '.join(row)} |", flush=True)
+    if args.plot:
+        plot(args.plot, intensity)
 
 
 def make_config(variant: str, size: int, dtype: str) -> ConfigDict:
@@ -205,6 +212,29 @@ def measure_bandwidth(rounds: int) -> float:
     timer = timed(lambda: jax.block_until_ready(add(x)))
     median = statistics.median([timer() for _ in range(rounds + 1)][1:])
     return 2 * x.nbytes / 1e9 / median
+
+
+def plot(path: str, intensity: dict[str, list[float]]) -> None:
+    """Draws the roofs of `CHIPS` and, on the first, the parts of each variant."""
+    from matplotlib.figure import Figure  # only here: see the top
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    x = np.geomspace(8, 1000)
+    for (name, (bandwidth, peak)), style in zip(
+        CHIPS.items(), ("-", "--", ":"), strict=True
+    ):
+        roof = np.minimum(bandwidth * x / 1e3, peak)
+        axes.plot(x, roof, style, color="#666666", linewidth=1, label=name)
+    bandwidth, peak = next(iter(CHIPS.values()))
+    for (variant, values), marker in zip(intensity.items(), "osD^", strict=False):
+        roof = np.minimum(bandwidth * np.array(values) / 1e3, peak)
+        axes.plot(values, roof, marker, alpha=0.8, label=f"SegNeXt-{variant}")
+    axes.set(xscale="log", yscale="log", xlabel="FLOP per byte of memory traffic")
+    axes.set(ylabel="TFLOP/s at most", title="Forward and backward, by stage")
+    axes.grid(which="both", alpha=0.2)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None} if path.endswith("svg") else None)
 
 
 if __name__ == "__main__":
