@@ -3,7 +3,8 @@
 Each program alone on the device, in a process of its own, at the largest of `--batches`
 that fits it: this project, and with `--against` mmsegmentation's model in PyTorch,
 eager and compiled. Prints a table: images a second, the most memory, and how many times
-the speed and which part of the memory of PyTorch this project has.
+the speed and which part of the memory of PyTorch this project has. On a CPU the memory
+is of the whole process, with what compiling took.
 
     python -m benchmarks.compare --against PYTHON --dtype bfloat16 --size 1024
 
