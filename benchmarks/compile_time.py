@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.train_step import make_step
+from benchmarks.train_step import add_step_flags, make_step
 
 PARTS = ("trace init", "compile init", "trace step", "compile step")
 
@@ -23,9 +23,7 @@ PARTS = ("trace init", "compile init", "trace step", "compile step")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variants", nargs="+", default=["T", "L"])
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--size", type=int, default=512, help="side of the crop")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    add_step_flags(parser)
     parser.add_argument("--only", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:

@@ -14,7 +14,7 @@ import sys
 
 import jax
 
-from benchmarks.train_step import compile_step, make_step
+from benchmarks.train_step import add_step_flags, compile_step, make_step
 from benchmarks.turns import peak_bytes
 
 REMATS = ("none", "block", "stage")
@@ -24,9 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--variants", nargs="+", default=["T"])
     parser.add_argument("--remats", nargs="+", default=REMATS, choices=REMATS)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--size", type=int, default=512, help="side of the crop")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    add_step_flags(parser)
     parser.add_argument("--only", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:

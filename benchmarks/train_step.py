@@ -33,9 +33,7 @@ NUM_CLASSES = 19
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variant", default="T", choices=["T", "S", "B", "L"])
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--size", type=int, default=512, help="side of the crop")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    add_step_flags(parser)
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--warmup", type=int, default=2)
     add_peer_flags(parser)
@@ -50,6 +48,13 @@ def main() -> None:
         peaks |= {name: peer.peak_bytes() for name, peer in peers.items()}
     settings = options | {"device": str(jax.devices()[0])}
     print(json.dumps(settings | times | {"peak_bytes": peaks}, indent=2))
+
+
+def add_step_flags(parser: argparse.ArgumentParser) -> None:
+    """What `make_step` takes beside the variant."""
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--size", type=int, default=512, help="side of the crop")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
 
 
 def make_step(

@@ -77,11 +77,11 @@ def torch_peers(
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     peers = {}
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    for mode in args.modes if args.against else ():
-        flags = ["--compile"] if mode == "compile" else []
-        name = "torch" if mode == "eager" else "torch.compile"
-        peers[name] = TorchPeer(args.against, run, *flags, device=device, **options)
     try:
+        for mode in args.modes if args.against else ():
+            flags = ["--compile"] if mode == "compile" else []
+            name = "torch" if mode == "eager" else "torch.compile"
+            peers[name] = TorchPeer(args.against, run, *flags, device=device, **options)
         yield peers
     finally:
         for peer in peers.values():
