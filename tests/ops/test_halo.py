@@ -122,3 +122,15 @@ def test_nmf_on_several_devices(gradient):
     assert_same_with_gradients(
         lambda x: sharded(x, bases), lambda x: run(x, bases), x, rtol=1e-5
     )
+
+
+def test_nmf_gradient_of_bases_is_summed_over_devices():
+    x, weight = jnp.abs(draw((2, 32, 8))), draw((2, 32, 8), seed=1)
+    bases = jnp.broadcast_to(draw_bases(jax.random.key(0), 8, 3), (2, 8, 3))
+    run = partial(factorize, steps=3)
+    sharded = on_devices(run, 4, (ROWS, P()))
+    grad, expected = (
+        jax.grad(lambda bases, f=f: jnp.sum(f(x, bases) * weight))(bases)
+        for f in (sharded, run)
+    )
+    np.testing.assert_allclose(grad, expected, rtol=0, atol=1e-5 * abs(expected).max())

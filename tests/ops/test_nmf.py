@@ -184,6 +184,25 @@ def test_unrolled_gradient_equals_finite_differences(features):
     )
 
 
+@pytest.mark.parametrize("steps", [0, 1, 6])
+def test_unrolled_gradient_equals_autodiff(features, steps):
+    """That of the bases, too, which training never asks for."""
+    bases = draw_bases(jax.random.key(0), 6, 3)
+    weight = jnp.cos(jnp.arange(60.0)).reshape(10, 6)
+
+    def plain(x, bases):
+        last_bases, coef = plain_steps(x, bases, steps)
+        return jnp.sum(plain_coef(x, last_bases, coef) @ last_bases.T * weight)
+
+    def by_hand(x, bases):
+        return jnp.sum(factorize(x[None], bases[None], steps=steps)[0] * weight)
+
+    grads = jax.grad(by_hand, argnums=(0, 1))(features[0], bases)
+    expected = jax.grad(plain, argnums=(0, 1))(features[0], bases)
+    for grad, value in zip(grads, expected, strict=True):
+        np.testing.assert_allclose(grad, value, rtol=0, atol=1e-5 * abs(value).max())
+
+
 def test_bfloat16_is_computed_in_float32(features):
     key, features = jax.random.key(0), features.astype(jnp.bfloat16)
     output = nmf(features, key, 3, steps=6)
