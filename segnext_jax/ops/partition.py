@@ -1,0 +1,61 @@
+"""Kernels that XLA cannot look into, each device on its own examples."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import jax
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+
+def split_examples(
+    function: Callable[..., Any], *, shared: Collection[int] = ()
+) -> Callable[..., Any]:
+    """`function` for a batch that lies on several devices, under `jit`.
+
+    Without it, the partitioner would gather the batch on every device to call a Pallas
+    kernel. What is summed over examples is so summed outside, of one result for each.
+    There is no rule for `vmap`.
+
+    Args:
+      function: of arrays [b …], to one or several arrays [b …]; result i depends on
+        example i alone, so that it can be called with any number of examples.
+      shared: positions of the arguments without that axis, whole on every device.
+    """
+
+    def call(*args: jax.Array) -> Any:
+        results = jax.tree.leaves(jax.eval_shape(function, *args))
+        whole: list[str] = []
+
+        def term(ndim: int, is_shared: bool) -> str:
+            first = len(whole)
+            whole.extend(f"k{first + i}" for i in range(ndim - (not is_shared)))
+            return " ".join(([] if is_shared else ["b"]) + whole[first:])
+
+        terms = [term(arg.ndim, i in shared) for i, arg in enumerate(args)]
+        rule = f"{', '.join(terms)} -> "
+        rule += ", ".join(term(result.ndim, False) for result in results)
+        split = custom_partitioning(function)
+        split.def_partition(
+            partition, sharding_rule=rule, need_replication_factors=tuple(whole)
+        )
+        return split(*args)
+
+    def partition(mesh: Mesh, args: Any, results: Any) -> Any:
+        suggested = [array.sharding for array in (*args, *jax.tree.leaves(results))]
+        if mesh.empty:  # inside of a shard_map: these have no names for its axes
+            args, results = jax.tree.map(lambda array: array.sharding, (args, results))
+            return mesh, function, results, args
+        # Of arrays that came with shardings of their own the rule is not kept.
+        by_example = [s for i, s in enumerate(suggested) if i not in shared]
+        axes = next((s.spec[0] for s in by_example if s.spec and s.spec[0]), None)
+        split, whole = NamedSharding(mesh, P(axes)), NamedSharding(mesh, P())
+        return (
+            mesh,
+            function,
+            jax.tree.map(lambda _: split, results),
+            tuple(whole if i in shared else split for i in range(len(args))),
+        )
+
+    return call
