@@ -5,17 +5,20 @@ update order, softmax start and epsilon follow the NMF2D of SegNeXt's authors.
 """
 
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from segnext_jax.ops import nmf_passes, triton_nmf
 from segnext_jax.ops.halo import AxisName, sum_over
+from segnext_jax.ops.nmf_passes import rescale
 
 Gradient = Literal["unrolled", "one_step"]
+Implementation = Literal["auto", "xla", "triton"]
 
-_EPSILON = 1e-6
+_PASSES = {"xla": nmf_passes, "triton": triton_nmf}
 
 
 def nmf(
@@ -25,6 +28,7 @@ def nmf(
     *,
     steps: int,
     gradient: Gradient = "unrolled",
+    implementation: Implementation = "auto",
     axis_name: AxisName = None,
 ) -> jax.Array:
     """Replaces features by their non-negative low-rank approximation.
@@ -37,6 +41,8 @@ def nmf(
       steps: multiplicative updates of both factors.
       gradient: "unrolled" differentiates every update (what the authors train with),
         "one_step" only the last update of the coefficients (section 3.3 of the paper).
+      implementation: "xla"; "triton" are kernels for GPUs, of bfloat16 features in
+        sizes that fit them; "auto" takes them on a GPU where they fit.
       axis_name: of the devices that share the n positions (ops/halo.py).
 
     Returns:
@@ -48,7 +54,12 @@ def nmf(
     else:
         bases = jnp.broadcast_to(draw_bases(key, d, rank), (b, d, rank))
     return factorize(
-        features, bases, steps=steps, gradient=gradient, axis_name=axis_name
+        features,
+        bases,
+        steps=steps,
+        gradient=gradient,
+        implementation=implementation,
+        axis_name=axis_name,
     )
 
 
@@ -64,31 +75,43 @@ def factorize(
     *,
     steps: int,
     gradient: Gradient = "unrolled",
+    implementation: Implementation = "auto",
     axis_name: AxisName = None,
 ) -> jax.Array:
     """`nmf` from given bases [b d r] instead of drawn ones."""
     if gradient not in ("unrolled", "one_step"):
         raise ValueError(f'unknown gradient {gradient!r}: use "unrolled" or "one_step"')
-    return _factorize(features, bases, steps, gradient, axis_name)
+    if implementation not in get_args(Implementation):
+        raise ValueError(
+            f"unknown implementation {implementation!r}: use one of "
+            f"{', '.join(get_args(Implementation))}"
+        )
+    if implementation == "auto":
+        on_gpu = jax.default_backend() in ("gpu", "cuda")
+        fits = triton_nmf.supported(features, bases.shape[-1])
+        implementation = "triton" if on_gpu and fits else "xla"
+    return _factorize(
+        features, bases, steps, gradient, _PASSES[implementation], axis_name
+    )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _factorize(x, bases, steps, gradient, axis_name):
-    return _factorize_fwd(x, bases, steps, gradient, axis_name)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _factorize(x, bases, steps, gradient, passes, axis_name):
+    return _factorize_fwd(x, bases, steps, gradient, passes, axis_name)[0]
 
 
-def _factorize_fwd(x, bases, steps, gradient, axis_name):
+def _factorize_fwd(x, bases, steps, gradient, passes, axis_name):
     coef, history = None, []  # before the first update it is a softmax
     for _ in range(steps):
-        new_coef, moments = _update(x, bases, coef)
+        new_coef, moments = passes.update(x, bases, coef)
         # All that the positions have to tell each other: two small matrices.
         moments = sum_over(moments, axis_name)
         history.append((bases, coef, moments))
-        bases, coef = _rescale(bases, *moments), new_coef
-    return _reconstruct(x, bases, coef), (x, bases, coef, history)
+        bases, coef = rescale(bases, *moments), new_coef
+    return passes.reconstruct(x, bases, coef), (x, bases, coef, history)
 
 
-def _factorize_bwd(steps, gradient, axis_name, residuals, grad):
+def _factorize_bwd(steps, gradient, passes, axis_name, residuals, grad):
     """Every update adds a product of rank r to the gradient of x.
 
     Their factors are collected and multiplied once. Autodiff writes a [b n d] matrix
@@ -96,85 +119,23 @@ def _factorize_bwd(steps, gradient, axis_name, residuals, grad):
     moved on an H200.
     """
     x, bases, coef, history = residuals
-    grad_coef, grad_numerator, grad_bases = _reconstruct_bwd(x, bases, coef, grad)
+    grad_coef, grad_numerator, grad_bases = passes.reconstruct_bwd(x, bases, coef, grad)
     factors = [(grad_numerator, bases)]
     if gradient == "one_step":
-        return _sum_of_products(factors, x.dtype), jnp.zeros_like(bases)
+        return passes.sum_of_products(factors, x.dtype), jnp.zeros_like(bases)
     size = 1 if axis_name is None else lax.axis_size(axis_name)
     for bases, before, moments in reversed(history):
-        _, rescale_vjp = jax.vjp(_rescale, bases, *moments)
+        _, rescale_vjp = jax.vjp(rescale, bases, *moments)
         # That of the bases is divided: what each device returns is to be summed.
         grad_bases, *grad_moments = rescale_vjp(sum_over(grad_bases, axis_name))
         factors.append((coef, grad_moments[0]))
-        grad_coef, grad_numerator, grad_local = _update_bwd(
+        grad_coef, grad_numerator, grad_local = passes.update_bwd(
             x, bases, before, grad_coef, grad_moments
         )
         grad_bases = grad_bases / size + grad_local
         factors.append((grad_numerator, bases))
         coef = before
-    return _sum_of_products(factors, x.dtype), grad_bases
+    return passes.sum_of_products(factors, x.dtype), grad_bases
 
 
 _factorize.defvjp(_factorize_fwd, _factorize_bwd)
-
-
-def _update(x, bases, coef):
-    """One pass over the positions: new coef, and the sums that new bases need of it."""
-    coef = _next_coef(_dot("bnd,bdr->bnr", x, bases), _gram(bases), coef)
-    return coef, (_dot("bnd,bnr->bdr", x, coef), _gram(coef))
-
-
-def _update_bwd(x, bases, coef, grad_coef, grad_moments):
-    """Gradients of coef before, numerator and bases, from those of what it returned."""
-    numerator = _dot("bnd,bdr->bnr", x, bases)
-    new_coef, vjp = jax.vjp(_next_coef, numerator, _gram(bases), coef)
-    grad_coef += _dot("bnd,bdr->bnr", x, grad_moments[0])
-    grad_coef += _gram_bwd(new_coef, grad_moments[1])
-    grad_numerator, grad_gram, grad_coef = vjp(grad_coef)
-    grad_bases = _dot("bnd,bnr->bdr", x, grad_numerator) + _gram_bwd(bases, grad_gram)
-    return grad_coef, grad_numerator, grad_bases
-
-
-def _reconstruct(x, bases, coef):
-    coef = _next_coef(_dot("bnd,bdr->bnr", x, bases), _gram(bases), coef)
-    return _dot("bnr,bdr->bnd", coef, bases).astype(x.dtype)
-
-
-def _reconstruct_bwd(x, bases, coef, grad):
-    numerator = _dot("bnd,bdr->bnr", x, bases)
-    new_coef, vjp = jax.vjp(_next_coef, numerator, _gram(bases), coef)
-    grad_numerator, grad_gram, grad_coef = vjp(_dot("bnd,bdr->bnr", grad, bases))
-    grad_bases = _dot("bnd,bnr->bdr", grad, new_coef) + _gram_bwd(bases, grad_gram)
-    grad_bases += _dot("bnd,bnr->bdr", x, grad_numerator)
-    return grad_coef, grad_numerator, grad_bases
-
-
-def _next_coef(numerator, gram, coef):
-    if coef is None:
-        coef = jax.nn.softmax(numerator, axis=-1)
-    return _rescale(coef, numerator, gram)
-
-
-def _rescale(factor, numerator, gram):
-    """The multiplicative update, the same for both factors."""
-    return factor * numerator / (_dot("bir,brs->bis", factor, gram) + _EPSILON)
-
-
-def _gram(factor):
-    return _dot("bir,bis->brs", factor, factor)
-
-
-def _gram_bwd(factor, grad):
-    return _dot("bir,brs->bis", factor, grad + jnp.swapaxes(grad, 1, 2))
-
-
-def _sum_of_products(factors, dtype):
-    left, right = (jnp.concatenate(side, -1) for side in zip(*factors, strict=True))
-    return _dot("bnr,bdr->bnd", left, right).astype(dtype)
-
-
-def _dot(equation, *operands):
-    # Multiplicative updates amplify rounding: TPU's default bfloat16 passes and
-    # Hopper's TF32 are not enough.
-    factors = [operand.astype(jnp.float32) for operand in operands]
-    return jnp.einsum(equation, *factors, precision=lax.Precision.HIGHEST)
