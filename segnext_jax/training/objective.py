@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from segnext_jax.models.segnext import Variables, make_model
+from segnext_jax.ops import triton_cross_entropy
 from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.training.augment import augment
-from segnext_jax.training.losses import make_loss
+from segnext_jax.training.losses import make_enlarged_loss, make_loss
 
 Batch = dict[str, jax.Array]
 
@@ -49,13 +50,17 @@ class Objective(Protocol):
 
 
 class SegmentationObjective:
-    """SegNeXt on labelled pixels: the loss of its logits at image size."""
+    """SegNeXt on labelled pixels: the loss of its logits at image size.
+
+    Where a kernel of the loss enlarges them, `forward` returns them as they are.
+    """
 
     def __init__(self, config: ConfigDict, num_classes: int):
         self.model = make_model(config.model, num_classes)
         self._config = config
         self._num_classes = num_classes
         self._loss = make_loss(config.loss, num_classes)
+        self._enlarged_loss = make_enlarged_loss(config.loss, num_classes)
 
     @property
     def example(self) -> dict[str, jax.ShapeDtypeStruct]:
@@ -84,8 +89,19 @@ class SegmentationObjective:
         logits, updated = model.apply(
             variables, image, train=True, rngs=rngs, mutable=["batch_stats"]
         )
+        # Rows on several devices would need those of their neighbours.
+        if axis_name is None and self._loss_enlarges(logits.shape, image.shape[:3]):
+            return logits, updated["batch_stats"]
         size = image.shape[1:3]
         return resize_bilinear(logits, size, axis_name), updated["batch_stats"]
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if logits.shape[:3] != target.shape:
+            assert self._enlarged_loss is not None
+            return self._enlarged_loss(logits, target)
         return self._loss(logits, target)
+
+    def _loss_enlarges(self, shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+        on_gpu = jax.default_backend() in ("gpu", "cuda")
+        fits = triton_cross_entropy.supported(shape, target)
+        return on_gpu and fits and self._enlarged_loss is not None

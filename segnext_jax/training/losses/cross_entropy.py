@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from segnext_jax.ops import triton_cross_entropy
 from segnext_jax.training.losses.labels import (
     IGNORE_LABEL,
     Normalizer,
+    check_normalizer,
     divisor,
     is_class,
 )
@@ -57,6 +59,53 @@ def cross_entropy(
         losses = losses * of_pixel
         counted = jnp.where(counted, of_pixel, 0)
     return jnp.mean(losses), divisor(counted, normalizer)
+
+
+def enlarged_cross_entropy(
+    logits: jax.Array,
+    label: jax.Array,
+    *,
+    normalizer: Normalizer,
+    class_weights: Sequence[float] = (),
+) -> tuple[jax.Array, jax.Array]:
+    """`cross_entropy` of logits enlarged to their labels, which no memory ever holds.
+
+    A kernel for GPUs, where `triton_cross_entropy.supported`.
+
+    Args:
+      logits: [b h w c], float.
+      label: [b H W] train ids, 255 = ignored.
+      normalizer: as `cross_entropy`.
+      class_weights: as `cross_entropy`.
+
+    Returns:
+      (total, weight) as `cross_entropy`.
+    """
+    check_normalizer(normalizer)
+    weights = jnp.asarray(class_weights or (1.0,) * logits.shape[-1], jnp.float32)
+    total, weight = _enlarged(logits.astype(jnp.float32), label, weights)
+    weight = jnp.sum(weight) / label.size if normalizer == "valid" else jnp.ones(())
+    return jnp.sum(total) / label.size, weight
+
+
+@jax.custom_vjp
+def _enlarged(logits, label, weights):
+    return _enlarged_fwd(logits, label, weights)[0]
+
+
+def _enlarged_fwd(logits, label, weights):
+    # The gradient is the sum's but for a factor: one pass makes both.
+    total, weight, grad = triton_cross_entropy.enlarged_cross_entropy(
+        logits, label.astype(jnp.int32), weights, IGNORE_LABEL
+    )
+    return (total, weight), grad
+
+
+def _enlarged_bwd(grad, cotangents):
+    return cotangents[0][:, None, None, None] * grad, None, None
+
+
+_enlarged.defvjp(_enlarged_fwd, _enlarged_bwd)
 
 
 def soft_cross_entropy(

@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from segnext_jax.training.losses.cross_entropy import cross_entropy
+from segnext_jax.training.losses.cross_entropy import (
+    cross_entropy,
+    enlarged_cross_entropy,
+)
 from segnext_jax.training.losses.dice import dice
 from segnext_jax.training.losses.focal import focal
 from segnext_jax.training.losses.labels import (
@@ -73,6 +76,24 @@ def make_loss(config: ConfigDict, num_classes: int) -> Loss:
         tiny = jnp.finfo(jnp.float32).tiny  # nothing counted: 0 / 0 = 0
         means = [total / jnp.maximum(weight, tiny) for total, weight in sums]
         return shared * jnp.sum(jnp.stack(means)), shared
+
+    return loss
+
+
+def make_enlarged_loss(config: ConfigDict, num_classes: int) -> Loss | None:
+    """`make_loss` of logits enlarged to their labels, if one kernel can do both."""
+    others = config.focal, config.dice, config.lovasz
+    if any(others) or config.ohem != "none":
+        return None
+    term = partial(
+        enlarged_cross_entropy,
+        normalizer=config.normalizer,
+        class_weights=_class_weights(config, num_classes),
+    )
+
+    def loss(logits: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        total, weight = term(logits, label)
+        return config.cross_entropy * total, weight
 
     return loss
 

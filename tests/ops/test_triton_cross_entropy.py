@@ -1,0 +1,102 @@
+"""The kernel of enlarged logits, interpreted, against enlarging them first."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from segnext_jax.ops.resize import resize_bilinear
+from segnext_jax.ops.triton_cross_entropy import supported
+from segnext_jax.training.losses import cross_entropy, enlarged_cross_entropy
+
+
+def draw(b=2, h=3, w=9, c=5, factor=8):
+    """Logits, and labels of which some are to be ignored."""
+    rng = np.random.default_rng(0)
+    logits = 4 * rng.standard_normal((b, h, w, c)).astype(np.float32)
+    label = rng.integers(0, c + 1, (b, factor * h, factor * w))
+    return logits, np.where(label == c, 255, label).astype(np.int32)
+
+
+def plain(logits, label, **options):
+    return cross_entropy(resize_bilinear(logits, label.shape[1:]), label, **options)
+
+
+def with_gradient(function, logits, label, **options):
+    return jax.jit(
+        jax.value_and_grad(partial(function, **options), has_aux=True),
+    )(logits, label)
+
+
+def assert_same(actual, expected):
+    (total, weight), grad = actual
+    (expected_total, expected_weight), expected_grad = expected
+    np.testing.assert_allclose(total, expected_total, rtol=1e-5)
+    np.testing.assert_allclose(weight, expected_weight, rtol=1e-6)
+    near = 1e-5 * abs(expected_grad).max()
+    np.testing.assert_allclose(grad, expected_grad, rtol=0, atol=near)
+
+
+@pytest.mark.parametrize(
+    ("h", "w", "c", "factor"),
+    [(1, 1, 2, 8), (3, 9, 5, 8), (2, 7, 19, 4), (4, 8, 3, 2), (1, 2, 3, 16)],
+)
+def test_equals_cross_entropy_of_enlarged_logits(h, w, c, factor):
+    arrays = draw(h=h, w=w, c=c, factor=factor)
+    assert_same(
+        with_gradient(enlarged_cross_entropy, *arrays, normalizer="valid"),
+        with_gradient(plain, *arrays, normalizer="valid"),
+    )
+
+
+@pytest.mark.parametrize("normalizer", ["valid", "all"])
+@pytest.mark.parametrize("class_weights", [(), (1.0, 2.0, 0.0, 0.5, 3.0)])
+def test_normalizers_and_class_weights(normalizer, class_weights):
+    options = dict(normalizer=normalizer, class_weights=class_weights)
+    assert_same(
+        with_gradient(enlarged_cross_entropy, *draw(), **options),
+        with_gradient(plain, *draw(), **options),
+    )
+
+
+def test_large_logits_stay_finite():
+    logits, label = draw()
+    (total, _), grad = with_gradient(
+        enlarged_cross_entropy, 1000 * logits, label, normalizer="valid"
+    )
+    (expected, _), _ = with_gradient(plain, 1000 * logits, label, normalizer="valid")
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+    assert np.isfinite(grad).all()
+
+
+def test_nothing_labelled():
+    logits, label = draw()
+    (total, weight), grad = with_gradient(
+        enlarged_cross_entropy, logits, np.full_like(label, 255), normalizer="valid"
+    )
+    assert total == weight == 0
+    assert not grad.any()
+
+
+def test_devices_keep_their_examples():
+    arrays = draw(b=8)
+    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
+    placed = jax.device_put(arrays, NamedSharding(mesh, P("data")))
+    function = jax.jit(
+        jax.value_and_grad(
+            partial(enlarged_cross_entropy, normalizer="valid"), has_aux=True
+        )
+    )
+    assert_same(function(*placed), with_gradient(plain, *arrays, normalizer="valid"))
+    assert "all-gather(" not in function.lower(*placed).compile().as_text()
+
+
+def test_says_what_fits_the_kernel():
+    assert supported((2, 3, 5, 19), (2, 24, 40))
+    assert not supported((2, 3, 5, 19), (2, 24, 39))
+    assert not supported((2, 3, 5, 19), (2, 24, 20))
+    assert not supported((2, 3, 5, 19), (2, 9, 15))
+    assert not supported((2, 3, 5, 19), (2, 3, 5))
