@@ -1,6 +1,7 @@
 """AdamW with the published parameter groups and learning-rate schedules."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -89,21 +90,30 @@ def make_optimizer(
             f"{', '.join(_DECAYED)}"
         )
 
-    def decayed(params):
-        return jax.tree.map(_DECAYED[config.decay], _ndims(params), groups(params))
-
     def multiplied(updates, params):
-        factors = {"head": config.head_multiplier, "norm": 1.0, "other": 1.0}
-        return jax.tree.map(lambda u, g: u * factors[g], updates, groups(params))
+        return jax.tree.map(lambda u, m: u * m, updates, multipliers(params, config))
 
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     return optax.chain(
         *clip,
         optax.scale_by_adam(config.b1, config.b2, config.eps),
-        optax.add_decayed_weights(config.weight_decay, mask=decayed),
+        optax.add_decayed_weights(
+            config.weight_decay, mask=partial(decayed, rule=config.decay)
+        ),
         optax.stateless(multiplied),
         optax.scale_by_learning_rate(schedule),
     )
+
+
+def decayed(params: optax.Params, rule: str) -> optax.Params:
+    """Whether each parameter is, by a rule that `make_optimizer` knows."""
+    return jax.tree.map(_DECAYED[rule], _ndims(params), groups(params))
+
+
+def multipliers(params: optax.Params, config: ConfigDict) -> optax.Params:
+    """Of the learning rate, one float for each parameter."""
+    factors = {"head": config.head_multiplier, "norm": 1.0, "other": 1.0}
+    return jax.tree.map(lambda group: factors[group], groups(params))
 
 
 def groups(params: optax.Params) -> optax.Params:

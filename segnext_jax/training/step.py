@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from segnext_jax.parallel.mesh import split_rows
 from segnext_jax.training.objective import Batch, Objective
-from segnext_jax.training.optimizer import all_finite
 from segnext_jax.training.state import TrainState
+from segnext_jax.training.update import make_update
 
 Metrics = dict[str, jax.Array]
 
@@ -38,6 +38,7 @@ def make_train_step(
     """
     num_micro_batches = config.train.accumulate_steps
     forward = split_rows(objective.forward, mesh)
+    update = make_update(tx, schedule, config.optimizer)
 
     def loss_fn(params, batch_stats, image, target, key):
         drop_path, dropout, nmf = jax.random.split(key, 3)
@@ -68,7 +69,7 @@ def make_train_step(
         _, batch_stats, (grads, total, weight) = carry
         # A batch without a single label has weight 0, and nothing to learn from.
         scale = 1 / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
-        return jax.tree.map(lambda g: g * scale, grads), total * scale, batch_stats
+        return grads, scale, total * scale, batch_stats
 
     def _split(x):
         # Every num_micro_batches-th example, so that each stays on its device.
@@ -78,26 +79,28 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, model_key = step_keys(config.seed, state.step)
         image, target = objective.augment(batch, augment_key)
-        grads, loss, batch_stats = gradients(state, image, target, model_key)
+        grads, scale, loss, batch_stats = gradients(state, image, target, model_key)
 
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        updated = state.replace(
-            params=optax.apply_updates(state.params, updates),
+        params, opt_state, grad_norm, finite = update(
+            grads, scale, loss, state.opt_state, state.params
+        )
+        ema = state.ema
+        if ema is not None:
+            ema = optax.incremental_update(
+                {"params": params, "batch_stats": batch_stats},
+                ema,
+                1 - config.train.ema_decay,
+            )
+        batch_stats, ema = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (batch_stats, ema),
+            (state.batch_stats, state.ema),
+        )
+        new = state.replace(
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
-        )
-        if state.ema is not None:
-            updated = updated.replace(
-                ema=optax.incremental_update(
-                    {"params": updated.params, "batch_stats": batch_stats},
-                    state.ema,
-                    1 - config.train.ema_decay,
-                )
-            )
-        grad_norm = optax.tree.norm(grads)
-        finite = all_finite((loss, grad_norm))
-        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), updated, state)
-        new = new.replace(
+            ema=ema,
             step=state.step + 1,
             skipped=state.skipped + ~finite,
             skipped_in_a_row=jnp.where(finite, 0, state.skipped_in_a_row + 1),
