@@ -20,7 +20,8 @@ def split_examples(
 
     Args:
       function: of arrays [b …], to one or several arrays [b …]; result i depends on
-        example i alone, so that it can be called with any number of examples.
+        example i alone, so that it can be called with any number of examples. It is
+        traced again when XLA partitions, where other defaults may hold.
       shared: positions of the arguments without that axis, whole on every device.
     """
 
@@ -36,7 +37,8 @@ def split_examples(
         terms = [term(arg.ndim, i in shared) for i, arg in enumerate(args)]
         rule = f"{', '.join(terms)} -> "
         rule += ", ".join(term(result.ndim, False) for result in results)
-        split = custom_partitioning(function)
+        # Of its own, as keywords of a partial function would be refused.
+        split = custom_partitioning(lambda *args: function(*args))
         split.def_partition(
             partition, sharding_rule=rule, need_replication_factors=tuple(whole)
         )

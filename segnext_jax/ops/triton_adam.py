@@ -6,6 +6,7 @@ work.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -43,64 +44,65 @@ def adamw(
 ) -> list[tuple[jax.Array, ...]]:
     """New (param, mu, nu) of each leaf, as optax's `adamw`."""
     shared = jnp.stack([jnp.asarray(scalar, jnp.float32) for scalar in scalars])
+    update = partial(_update_leaf, b1=b1, b2=b2, eps=eps)
     results: list[tuple[jax.Array, ...]] = []
     for group in _groups(leaves):
-
-        def update(
-            index: int, _: Any, at: Any, inside: Any, ins: Any, outs: Any
-        ) -> None:
-            *refs, shared_ref = ins
-            refs = refs[4 * index : 4 * index + 4]
-            param, grad, mu, nu = (
-                triton.load(ref.at[at], mask=inside, other=0) for ref in refs
-            )
-            finite, scale, rate, mu_correction, nu_correction = (
-                shared_ref[i] for i in range(len(scalars))
-            )
-            grad = grad * scale
-            mu = (1 - b1) * grad + b1 * mu
-            nu = (1 - b2) * (grad * grad) + b2 * nu
-            change = mu / mu_correction / (jnp.sqrt(nu / nu_correction) + eps)
-            leaf = group[index]  # noqa: B023
-            change = (change + leaf.weight_decay * param) * leaf.multiplier
-            # What is not written stays: results lie where the operands are.
-            changed = inside & (finite > 0)
-            new = param - rate * change, mu, nu
-            for ref, value in zip(outs[3 * index : 3 * index + 3], new, strict=True):
-                triton.store(ref.at[at], value, mask=changed)
-
-        arrays = [x.ravel() for leaf in group for x in leaf[:4]]
-        changing = [i for i in range(len(arrays)) if i % 4 != 1]
-        flat = _for_blocks(
-            update,
-            [leaf.param.size for leaf in group],
-            [*arrays, shared],
-            [jax.ShapeDtypeStruct(arrays[i].shape, jnp.float32) for i in changing],
-            {i: k for k, i in enumerate(changing)},
-        )
-        results += [
-            tuple(x.reshape(leaf.param.shape) for x in flat[3 * i : 3 * i + 3])
-            for i, leaf in enumerate(group)
-        ]
+        results += _update_group(update, group, shared)
     return results
+
+
+def _update_group(update, leaves, shared):
+    def body(index, _, at, inside, ins, outs):
+        *refs, shared_ref = ins
+        param, grad, mu, nu = (
+            triton.load(ref.at[at], mask=inside, other=0)
+            for ref in refs[4 * index : 4 * index + 4]
+        )
+        scalars = Scalars(*(shared_ref[i] for i in range(len(Scalars._fields))))
+        new = update(leaves[index], scalars, param, grad, mu, nu)
+        # What is not written stays: results lie where the operands are.
+        changed = inside & (scalars.finite > 0)
+        for ref, value in zip(outs[3 * index : 3 * index + 3], new, strict=True):
+            triton.store(ref.at[at], value, mask=changed)
+
+    arrays = [x.ravel() for leaf in leaves for x in leaf[:4]]
+    changing = [i for i in range(len(arrays)) if i % 4 != 1]  # all but the gradients
+    flat = _for_blocks(
+        body,
+        [leaf.param.size for leaf in leaves],
+        [*arrays, shared],
+        [jax.ShapeDtypeStruct(arrays[i].shape, jnp.float32) for i in changing],
+        {i: k for k, i in enumerate(changing)},
+    )
+    return [
+        tuple(x.reshape(leaf.param.shape) for x in flat[3 * i : 3 * i + 3])
+        for i, leaf in enumerate(leaves)
+    ]
+
+
+def _update_leaf(leaf, scalars, param, grad, mu, nu, *, b1, b2, eps):
+    grad = grad * scalars.grad_scale
+    mu = (1 - b1) * grad + b1 * mu
+    nu = (1 - b2) * (grad * grad) + b2 * nu
+    change = jnp.sqrt(nu / scalars.nu_correction) + eps
+    change = mu / scalars.mu_correction / change + leaf.weight_decay * param
+    return param - scalars.learning_rate * leaf.multiplier * change, mu, nu
 
 
 def sum_of_squares(arrays: Sequence[jax.Array]) -> jax.Array:
     """Of all elements of all arrays, float32."""
+
+    def body(index, i, at, inside, ins, outs):
+        x = triton.load(ins[index].at[at], mask=inside, other=0)
+        outs[0][i] = jnp.sum(x * x)
+
     sums: list[jax.Array] = []
     for group in _groups(arrays):
-
-        def square(
-            index: int, i: Any, at: Any, inside: Any, ins: Any, outs: Any
-        ) -> None:
-            x = triton.load(ins[index].at[at], mask=inside, other=0)
-            outs[0][i] = jnp.sum(x * x)
-
         sizes = [x.size for x in group]
         count = sum(pl.cdiv(size, _BLOCK) for size in sizes)
         flat = [x.ravel() for x in group]
         result = jax.ShapeDtypeStruct((count,), jnp.float32)
-        sums += _for_blocks(square, sizes, flat, [result], {})
+        sums += _for_blocks(body, sizes, flat, [result], {})
     return jnp.sum(jnp.concatenate(sums))
 
 

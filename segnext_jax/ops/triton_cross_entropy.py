@@ -5,6 +5,8 @@ XLA holds the enlarged logits in memory, and their gradient: 638 MB each for 8 i
 interpolated when they are needed, and each passes its gradient on at once.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -39,18 +41,22 @@ def enlarged_cross_entropy(
       Weighted cross-entropy [b], weights [b], and the gradient of the first to the
       logits, [b h w c]; all float32.
     """
-    return split_examples(
-        lambda *arrays: _call(*arrays, ignore_label=ignore_label), shared=[2]
-    )(logits, label, class_weights)
+    interpret = jax.default_backend() == "cpu"  # that of the trace, not the partitioner
+    call = partial(_call, ignore_label=ignore_label, interpret=interpret)
+    return split_examples(call, shared=[2])(logits, label, class_weights)
 
 
-def _call(logits, label, class_weights, *, ignore_label):
+def _call(logits, label, class_weights, *, ignore_label, interpret):
     b, h, w, c = logits.shape
     # A cell lies between the centres of four pixels; those at the edge are cut.
     grid = (b, h + 1, pl.cdiv(w + 1, _CELLS))
     parts_shape = (b, h + 1, w + 1, 2, 2, c)
+
+    def cross_entropy(*refs):
+        _kernel(*refs, ignore_label=ignore_label)
+
     sums, parts = pl.pallas_call(
-        lambda *refs: _kernel(*refs, ignore_label=ignore_label),
+        cross_entropy,
         grid=grid,
         in_specs=[
             pl.BlockSpec((None, h, w, c), lambda i, j, k: (i, 0, 0, 0)),
@@ -68,7 +74,7 @@ def _call(logits, label, class_weights, *, ignore_label):
             jax.ShapeDtypeStruct(parts_shape, jnp.float32),
         ],
         compiler_params=triton.CompilerParams(num_warps=4),
-        interpret=jax.default_backend() == "cpu",
+        interpret=interpret,
     )(logits, label, class_weights)
     # To a pixel add up the cells around it.
     grad = sum(

@@ -121,9 +121,9 @@ def _pass(
       parts: at most so many.
       num_warps: of a program.
     """
-
     n = rows[0].shape[1]
     parts = math.gcd(n // _ROWS, parts)
+    interpret = jax.default_backend() == "cpu"  # that of the trace, not the partitioner
 
     def call(*operands):
         b = operands[0].shape[0]
@@ -163,7 +163,7 @@ def _pass(
                 ),
             ],
             compiler_params=triton.CompilerParams(num_warps=num_warps, num_stages=2),
-            interpret=jax.default_backend() == "cpu",
+            interpret=interpret,
         )(*operands)
         first_sum = len(by_position)
         return *results[:first_sum], *(part.sum(axis=1) for part in results[first_sum:])

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from configs import common
+from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.parallel.mesh import batch_sharding, make_mesh, replicated
 from segnext_jax.training import losses
-from segnext_jax.training.losses import IGNORE_LABEL, make_loss
+from segnext_jax.training.losses import (
+    IGNORE_LABEL,
+    make_enlarged_loss,
+    make_loss,
+)
 from segnext_jax.training.task import make_task
 
 NUM_CLASSES = 5
@@ -177,3 +182,20 @@ def test_class_weights_may_come_from_a_checkpoint_as_a_list(config, batch):
     with config.unlocked():
         config.class_weights = list(config.class_weights)
     assert mean_loss(config, *batch) == expected
+
+
+def test_cross_entropy_alone_can_enlarge_its_logits(config, batch):
+    config.update(cross_entropy=0.5, class_weights=(1.0, 2.0, 0.5, 1.0, 3.0))
+    logits, label = batch
+    small = logits[:, ::2, ::2]
+    total, weight = make_enlarged_loss(config, NUM_CLASSES)(small, label)
+    expected = mean_loss(config, resize_bilinear(small, label.shape[1:]), label)
+    np.testing.assert_allclose(total / weight, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "other", [{"ohem": "mmseg"}, {"dice": 1.0}, {"lovasz": 1.0}, {"focal": 1.0}]
+)
+def test_other_losses_take_enlarged_logits(config, other):
+    config.update(other)
+    assert make_enlarged_loss(config, NUM_CLASSES) is None
