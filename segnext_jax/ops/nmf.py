@@ -13,7 +13,6 @@ from jax import lax
 
 from segnext_jax.ops import nmf_passes, triton_nmf
 from segnext_jax.ops.halo import AxisName, sum_over
-from segnext_jax.ops.nmf_passes import rescale
 
 Gradient = Literal["unrolled", "one_step"]
 Implementation = Literal["auto", "xla", "triton"]
@@ -107,7 +106,7 @@ def _factorize_fwd(x, bases, steps, gradient, passes, axis_name):
         # All that the positions have to tell each other: two small matrices.
         moments = sum_over(moments, axis_name)
         history.append((bases, coef, moments))
-        bases, coef = rescale(bases, *moments), new_coef
+        bases, coef = passes.rescale(bases, *moments), new_coef
     return passes.reconstruct(x, bases, coef), (x, bases, coef, history)
 
 
@@ -125,7 +124,7 @@ def _factorize_bwd(steps, gradient, passes, axis_name, residuals, grad):
         return passes.sum_of_products(factors, x.dtype), jnp.zeros_like(bases)
     size = 1 if axis_name is None else lax.axis_size(axis_name)
     for bases, before, moments in reversed(history):
-        _, rescale_vjp = jax.vjp(rescale, bases, *moments)
+        _, rescale_vjp = jax.vjp(passes.rescale, bases, *moments)
         # That of the bases is divided: what each device returns is to be summed.
         grad_bases, *grad_moments = rescale_vjp(sum_over(grad_bases, axis_name))
         factors.append((coef, grad_moments[0]))

@@ -14,7 +14,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from segnext_jax.ops.nmf_passes import EPSILON, gram, gram_bwd
+from segnext_jax.ops.nmf_passes import EPSILON
 from segnext_jax.ops.partition import split_examples
 
 _ROWS = 64  # of a product of matrices
@@ -36,7 +36,7 @@ def update(x, bases, coef):
     coef, *sums = _pass(
         _update_kernel,
         [x, *_with_coef(coef)],
-        [bases, gram(bases)],
+        [bases, _gram(bases)],
         by_position=[(n, r)],
         sums=[(d, r), (r, r)],
     )
@@ -58,11 +58,11 @@ def _backward(x, bases, coef, grad, grad_moments):
     *grad_coef, grad_numerator, grad_bases, grad_gram = _pass(
         partial(_backward_kernel, is_update=bool(grad_moments)),
         [x, grad, *_with_coef(coef)],
-        [bases, gram(bases), *grad_moments],
+        [bases, _gram(bases), *grad_moments],
         by_position=[(n, r)] * (1 if coef is None else 2),
         sums=[(d, r), (r, r)],
     )
-    grad_bases += gram_bwd(bases, grad_gram)
+    grad_bases += _product(bases, grad_gram + jnp.swapaxes(grad_gram, 1, 2))
     return grad_coef[0] if grad_coef else None, grad_numerator, grad_bases
 
 
@@ -70,7 +70,7 @@ def reconstruct(x, bases, coef):
     (product,) = _pass(
         _reconstruct_kernel,
         [x, *_with_coef(coef)],
-        [bases, gram(bases)],
+        [bases, _gram(bases)],
         by_position=[x.shape[1:]],
         dtype=x.dtype,
     )
@@ -91,6 +91,19 @@ def sum_of_products(factors, dtype):
         num_warps=8,
     )
     return total
+
+
+def rescale(bases, numerator, gram):
+    return bases * numerator / (_product(bases, gram) + EPSILON)
+
+
+def _gram(bases):
+    return _product(jnp.swapaxes(bases, 1, 2), bases)
+
+
+def _product(a, b):
+    """Of small matrices, in a kernel with what follows: cuBLAS would take its own."""
+    return jnp.sum(a[:, :, :, None] * b[:, None], axis=2)
 
 
 def _with_coef(coef):

@@ -41,12 +41,10 @@ def assert_same(actual, expected):
 
 
 @pytest.mark.parametrize("gradient", ["unrolled", "one_step"])
-@pytest.mark.parametrize(
-    ("n", "d", "rank"), [(64, 16, 16), (192, 256, 16), (256, 64, 32)]
-)
+@pytest.mark.parametrize(("n", "d", "rank"), [(192, 256, 16), (64, 64, 32)])
 def test_equals_xla(n, d, rank, gradient):
     arrays = draw(n=n, d=d, rank=rank)
-    run = partial(factorize, steps=6, gradient=gradient)
+    run = partial(factorize, steps=3, gradient=gradient)
     by_kernels = partial(run, implementation="triton")
     by_xla = partial(run, implementation="xla")
     assert_same(
