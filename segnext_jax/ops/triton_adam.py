@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
@@ -140,7 +141,8 @@ def _for_blocks(
     def whole(x: Any) -> pl.BlockSpec:
         return pl.BlockSpec(x.shape, lambda i: (0,))
 
-    return pl.pallas_call(
+    call = partial(
+        pl.pallas_call,
         kernel,
         grid=(sum(pl.cdiv(size, _BLOCK) for size in sizes),),
         in_specs=[whole(x) for x in operands],
@@ -148,5 +150,8 @@ def _for_blocks(
         out_shape=results,
         input_output_aliases=aliases,
         compiler_params=triton.CompilerParams(num_warps=4),
-        interpret=jax.default_backend() == "cpu",
-    )(*operands)
+    )
+    # By what it is lowered for, not traced for: elsewhere it is interpreted.
+    return lax.platform_dependent(
+        *operands, cuda=call(), rocm=call(), default=call(interpret=True)
+    )
