@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from segnext_jax.ops import nmf_passes, triton_nmf
+from segnext_jax.ops import nmf_passes
 from segnext_jax.ops.halo import AxisName, sum_over
+from segnext_jax.ops.triton import nmf as triton_nmf
 
 Gradient = Literal["unrolled", "one_step"]
 Implementation = Literal["auto", "xla", "triton"]

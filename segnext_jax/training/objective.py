@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from segnext_jax.models.segnext import Variables, make_model
-from segnext_jax.ops import triton_cross_entropy
 from segnext_jax.ops.resize import resize_bilinear
+from segnext_jax.ops.triton import cross_entropy as triton_cross_entropy
 from segnext_jax.training.augment import augment
 from segnext_jax.training.losses import make_enlarged_loss, make_loss
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from segnext_jax.ops import triton_adam
+from segnext_jax.ops.triton import adam as triton_adam
 from segnext_jax.training.optimizer import all_finite, decayed, multipliers
 
 

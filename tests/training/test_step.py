@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from segnext_jax.ops import nmf, triton_cross_entropy
+from segnext_jax.ops import nmf
+from segnext_jax.ops.triton import cross_entropy as triton_cross_entropy
 from segnext_jax.parallel.mesh import make_mesh, replicated, to_global
 from segnext_jax.training.objective import SegmentationObjective
 from segnext_jax.training.optimizer import make_optimizer, make_schedule

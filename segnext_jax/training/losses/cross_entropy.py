@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from segnext_jax.ops import triton_cross_entropy
+from segnext_jax.ops.triton import cross_entropy as triton_cross_entropy
 from segnext_jax.training.losses.labels import (
     IGNORE_LABEL,
     Normalizer,

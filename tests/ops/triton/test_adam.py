@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from segnext_jax.ops.triton_adam import Leaf, Scalars, adamw, sum_of_squares
+from segnext_jax.ops.triton.adam import Leaf, Scalars, adamw, sum_of_squares
 
 SHAPES = [(3,), (), (1024,), (25, 41), (2, 3, 4, 5), (1,)] + [(2,)] * 14
 

@@ -16,7 +16,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 _BLOCK = 1024  # elements of a program
-_GROUP = 16  # arrays of a kernel; it takes 2 s to compile, with 64 of them 50
+# Arrays of a kernel: more take longer to compile than they save.
+_UPDATED_TOGETHER = 24
+_SQUARED_TOGETHER = 64
 
 
 class Leaf(NamedTuple):
@@ -47,7 +49,7 @@ def adamw(
     shared = jnp.stack([jnp.asarray(scalar, jnp.float32) for scalar in scalars])
     update = partial(_update_leaf, b1=b1, b2=b2, eps=eps)
     results: list[tuple[jax.Array, ...]] = []
-    for group in _groups(leaves):
+    for group in _groups(leaves, _UPDATED_TOGETHER):
         results += _update_group(update, group, shared)
     return results
 
@@ -98,7 +100,7 @@ def sum_of_squares(arrays: Sequence[jax.Array]) -> jax.Array:
         outs[0][i] = jnp.sum(x * x)
 
     sums: list[jax.Array] = []
-    for group in _groups(arrays):
+    for group in _groups(arrays, _SQUARED_TOGETHER):
         sizes = [x.size for x in group]
         count = sum(pl.cdiv(size, _BLOCK) for size in sizes)
         flat = [x.ravel() for x in group]
@@ -107,9 +109,9 @@ def sum_of_squares(arrays: Sequence[jax.Array]) -> jax.Array:
     return jnp.sum(jnp.concatenate(sums))
 
 
-def _groups(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), _GROUP):
-        yield items[start : start + _GROUP]
+def _groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _for_blocks(

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from segnext_jax.ops.nmf import draw_bases, factorize, nmf
-from segnext_jax.ops.triton_nmf import supported
+from segnext_jax.ops.triton.nmf import supported
 
 
 def draw(b=2, n=256, d=32, rank=16):

@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from segnext_jax.ops.resize import resize_bilinear
-from segnext_jax.ops.triton_cross_entropy import supported
+from segnext_jax.ops.triton.cross_entropy import supported
 from segnext_jax.training.losses import cross_entropy, enlarged_cross_entropy
 
 
