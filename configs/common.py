@@ -36,7 +36,7 @@ def base(task: str = "segmentation") -> ConfigDict:
     config.model.variant = "T"  # T, S, B, L
     config.model.dtype = "bfloat16"  # of activations; weights are float32
     config.model.drop_path_rate = 0.1
-    config.model.depthwise = "auto"  # auto, xla, shift
+    config.model.depthwise = "auto"  # auto, xla, shift, triton
 
     config.data = ConfigDict()
     config.data.train_split = "train"

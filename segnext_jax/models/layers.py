@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segnext_jax.ops.depthwise import Implementation, depthwise_conv
+from segnext_jax.ops.depthwise import Layer
 from segnext_jax.ops.halo import AxisName
 from segnext_jax.ops.strided import strided_conv
-from segnext_jax.ops.valid import Size, zero_outside
 
 Dtype = jnp.dtype | type
 Initializer = Callable[..., jax.Array]
@@ -22,33 +21,32 @@ fan_out_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 fan_in_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
-class DepthwiseConv(nn.Module):
-    """Depthwise convolution with bias, stride 1, SAME: [b h w c] → [b h w c].
+class LayerParams(nn.Module):
+    """The parameters of a layer that an operator computes together with others."""
 
-    What lies outside images of `size` counts as padding, too. `axis_name` is that of
-    the devices that share the rows.
-    """
-
-    kernel_size: tuple[int, int]
+    shape: tuple[int, ...]  # of the kernel, […, channels]
+    kernel_init: Initializer
     dtype: Dtype = jnp.float32
-    implementation: Implementation = "auto"
-    axis_name: AxisName = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, size: Size = None) -> jax.Array:
-        channels = x.shape[-1]
-        # One input and one output channel per group: fan_out is kh·kw.
-        stddev = math.sqrt(2 / math.prod(self.kernel_size))
-        kernel = self.param(
-            "kernel", nn.initializers.normal(stddev), (*self.kernel_size, channels)
-        )
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = zero_outside(x, size)
-        y = depthwise_conv(
-            x, kernel, implementation=self.implementation, axis_name=self.axis_name
-        )
-        return y + bias
+    def __call__(self) -> Layer:
+        kernel = self.param("kernel", self.kernel_init, self.shape)
+        bias = self.param("bias", nn.initializers.zeros, self.shape[-1:])
+        return Layer(*nn.dtypes.promote_dtype(kernel, bias, dtype=self.dtype))
+
+
+def depthwise_params(
+    kernel_size: tuple[int, int], channels: int, dtype: Dtype, *, name: str
+) -> Layer:
+    """Kernel [kh kw c] and bias [c] of a depthwise convolution of this name."""
+    # One input and one output channel per group: fan_out is kh·kw.
+    init = nn.initializers.normal(math.sqrt(2 / math.prod(kernel_size)))
+    return LayerParams((*kernel_size, channels), init, dtype, name=name)()
+
+
+def pointwise_params(inputs: int, outputs: int, dtype: Dtype, *, name: str) -> Layer:
+    """Kernel [inputs outputs] and bias of a 1×1 convolution of this name."""
+    return LayerParams((inputs, outputs), fan_out_normal, dtype, name=name)()
 
 
 class StridedConv(nn.Module):

@@ -8,19 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from segnext_jax.models.layers import (
-    DepthwiseConv,
     Dtype,
     LayerScale,
     StridedConv,
+    depthwise_params,
     drop_path,
-    fan_out_normal,
+    pointwise_params,
     scale_examples,
 )
 from segnext_jax.models.stack import Remat, Stack
-from segnext_jax.ops.depthwise import Implementation
-from segnext_jax.ops.feed_forward import Layer, feed_forward_by_rows, strip_height
+from segnext_jax.ops.conv_gelu import conv_gelu
+from segnext_jax.ops.depthwise import Implementation, Layer
+from segnext_jax.ops.feed_forward import feed_forward_by_rows, strip_height
 from segnext_jax.ops.gelu import gelu
 from segnext_jax.ops.halo import AxisName
+from segnext_jax.ops.matmul import matmul
+from segnext_jax.ops.multi_scale import multi_scale_conv
 from segnext_jax.ops.valid import Size, halve, zero_outside
 
 _MLP_RATIOS = (8, 8, 4, 4)
@@ -56,6 +59,8 @@ class MSCAN(nn.Module):
         if train and self.drop_path_rate > 0:
             scales = drop_path(self.make_rng("drop_path"), rates, x.shape[0])
         norm = make_batch_norm(self.dtype, self.axis_name, train=train)
+        # Blocks are initialised under vmap, for which kernels have no rule.
+        depthwise = "xla" if self.is_initializing() else self.depthwise
         features = []
         for i, dim in enumerate(self.embed_dims):
             stage = f"stage{i + 1}"
@@ -75,7 +80,7 @@ class MSCAN(nn.Module):
             block = Block(
                 mlp_ratio=_MLP_RATIOS[i],
                 dtype=self.dtype,
-                depthwise=self.depthwise,
+                depthwise=depthwise,
                 is_folded=self.is_folded,
                 axis_name=self.axis_name,
                 parent=None,
@@ -169,28 +174,34 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, size: Size = None) -> jax.Array:
-        dim = x.shape[-1]
-        y = _pointwise(dim, self.dtype, name="proj1")(x)
+        y = self._pointwise(x, name="proj1")
         y = gelu(y)
         y = y * self._weights(y, size)
         if self.is_folded:  # of the block, too
             x = LayerScale(self.dtype, name="shortcut")(x)
-        return x + _pointwise(dim, self.dtype, name="proj2")(y)
+        return x + self._pointwise(y, name="proj2")
 
     def _weights(self, x: jax.Array, size: Size) -> jax.Array:
         """A 5×5 convolution, three pairs of strips on top, and their mix (eq. 1)."""
-        conv = partial(
-            DepthwiseConv,
-            dtype=self.dtype,
+        dim = x.shape[-1]
+
+        def params(kh: int, kw: int) -> Layer:
+            return depthwise_params((kh, kw), dim, self.dtype, name=f"conv{kh}x{kw}")
+
+        total = multi_scale_conv(
+            x,
+            params(5, 5),
+            [(params(1, k), params(k, 1)) for k in _STRIP_LENGTHS],
             implementation=self.depthwise,
             axis_name=self.axis_name,
+            size=size,
         )
-        base = conv((5, 5), name="conv5x5")(x, size)
-        total = base
-        for k in _STRIP_LENGTHS:
-            strip = conv((1, k), name=f"conv1x{k}")(base, size)
-            total = total + conv((k, 1), name=f"conv{k}x1")(strip, size)
-        return _pointwise(x.shape[-1], self.dtype, name="mix")(total)
+        return self._pointwise(total, name="mix")
+
+    def _pointwise(self, x: jax.Array, *, name: str) -> jax.Array:
+        layer = pointwise_params(x.shape[-1], x.shape[-1], self.dtype, name=name)
+        x = x.astype(self.dtype)
+        return matmul(x, layer.kernel, implementation=self.depthwise) + layer.bias
 
 
 class FeedForward(nn.Module):
@@ -204,25 +215,24 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
         dim = x.shape[-1]
-        rows = strip_height(x, self.ratio * dim) if self.depthwise == "auto" else None
-        if rows and not train and not self.is_initializing():
-            layers = self.variables["params"]
-            expand, conv, project = (
-                Layer(
-                    *nn.dtypes.promote_dtype(
-                        layers[name]["kernel"], layers[name]["bias"], dtype=self.dtype
-                    )
-                )
-                for name in ("expand", "conv3x3", "project")
-            )
-            x = x.astype(self.dtype)
+        hidden = self.ratio * dim
+        x = x.astype(self.dtype)
+        expand = pointwise_params(dim, hidden, self.dtype, name="expand")
+        project = pointwise_params(hidden, dim, self.dtype, name="project")
+        conv = depthwise_params((3, 3), hidden, self.dtype, name="conv3x3")
+        rows = strip_height(x, hidden) if self.depthwise == "auto" else None
+        if rows and not train:
             return feed_forward_by_rows(x, expand, conv, project, rows=rows, size=size)
-        y = _pointwise(self.ratio * dim, self.dtype, name="expand")(x)
-        y = DepthwiseConv(
-            (3, 3), self.dtype, self.depthwise, self.axis_name, name="conv3x3"
-        )(y, size)
-        y = gelu(y)
-        return _pointwise(dim, self.dtype, name="project")(y)
+        product = partial(matmul, implementation=self.depthwise)
+        y = conv_gelu(
+            product(x, expand.kernel),
+            expand.bias,
+            conv,
+            implementation=self.depthwise,
+            axis_name=self.axis_name,
+            size=size,
+        )
+        return product(y, project.kernel) + project.bias
 
 
 def make_batch_norm(
@@ -241,8 +251,3 @@ def make_batch_norm(
         dtype=dtype,
         axis_name=axis_name,
     )
-
-
-def _pointwise(dim: int, dtype: Dtype, *, name: str) -> nn.Dense:
-    # 1×1 convolutions as matrix products: 1.15 times the train step's speed on CPU.
-    return nn.Dense(dim, kernel_init=fan_out_normal, dtype=dtype, name=name)

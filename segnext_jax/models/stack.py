@@ -49,6 +49,7 @@ class Stack(nn.Module):
             step = jax.checkpoint(run_block) if self.remat == "block" else run_block
             if _are_scanned():
                 return lax.scan(step, x, (variables, scales))
+            step = jax.jit(step)  # traced for one block, not for each
             updates = []
             for i, own in enumerate(_unstack(variables, self.depth)):
                 x, update = step(x, (own, None if scales is None else scales[i]))

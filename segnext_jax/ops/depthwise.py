@@ -5,15 +5,23 @@ XLA's grouped convolution is slow on every platform measured (jax issues 13800 a
 """
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from segnext_jax.ops.halo import AxisName, pad_rows
+from segnext_jax.ops.triton import depthwise as triton_depthwise
 
-Implementation = Literal["auto", "xla", "shift", "portable"]
+Implementation = Literal["auto", "xla", "shift", "triton", "portable"]
+
+
+class Layer(NamedTuple):
+    """Parameters of an affine layer."""
+
+    kernel: jax.Array
+    bias: jax.Array
 
 
 def depthwise_conv(
@@ -29,9 +37,9 @@ def depthwise_conv(
       x: [b h w c], float32 or bfloat16.
       kernel: [kh kw c], kh and kw odd, same dtype as `x`.
       implementation: "xla" is the grouped convolution, "shift" the sum of shifted
-        copies with a hand-written backward, "auto" the faster of the two on the
-        default platform: docs/performance.md has the measurements. "portable" is for
-        programs exported to several platforms: each takes the faster one.
+        copies with a hand-written backward, "triton" kernels for GPUs, "auto" the best
+        of them on the default platform: docs/performance.md has the measurements.
+        "portable" is for programs exported to several platforms.
       axis_name: of the devices that share the rows of `x` (ops/halo.py).
 
     Returns:
@@ -52,8 +60,9 @@ def depthwise_conv(
         )
     if x.dtype != kernel.dtype:
         raise ValueError(f"x is {x.dtype} but the kernel is {kernel.dtype}")
-    if implementation == "auto":
-        implementation = _fastest(jax.default_backend())
+    implementation = choose(implementation)
+    if implementation == "triton":
+        return _triton_conv(x, kernel, axis_name)
     if implementation == "xla":
         return _grouped_conv(x, kernel, axis_name)
     if implementation == "shift":
@@ -73,11 +82,14 @@ def depthwise_conv(
     )
 
 
-def _fastest(platform: str) -> Implementation:
-    # docs/performance.md: cuDNN's grouped convolution moves fewer bytes on Hopper
-    # (91.6 against 112.3 GB a step); shift-and-add wins on CPU (1.4 against 8.3 s a
-    # step) and on TPU v5e (43 against 73 GB).
-    return "xla" if platform in ("gpu", "cuda", "rocm") else "shift"
+def choose(implementation: Implementation) -> Implementation:
+    """What "auto" is on the default platform; anything else is itself."""
+    if implementation != "auto":
+        return implementation
+    # docs/performance.md: on Hopper the Triton kernels move a third of what cuDNN's
+    # grouped convolution does; shift-and-add wins on CPU (1.4 against 8.3 s a step) and
+    # on TPU v5e (43 against 73 GB).
+    return "triton" if jax.default_backend() == "gpu" else "shift"
 
 
 def _grouped_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
@@ -93,6 +105,32 @@ def _grouped_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.A
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
     )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _triton_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
+    rows = _neighbouring_rows(x, kernel, axis_name)
+    return triton_depthwise.conv(rows, kernel, num_rows=x.shape[1])
+
+
+def _triton_conv_fwd(x, kernel, axis_name):
+    return _triton_conv(x, kernel, axis_name), (x, kernel)
+
+
+def _triton_conv_bwd(axis_name, residuals, grad):
+    x, kernel = residuals
+    rows = _neighbouring_rows(grad, kernel, axis_name)
+    gradients = triton_depthwise.conv_gradients(x, kernel, rows)
+    return gradients.x, gradients.kernel.astype(kernel.dtype)
+
+
+_triton_conv.defvjp(_triton_conv_fwd, _triton_conv_bwd)
+
+
+def _neighbouring_rows(x: jax.Array, kernel: jax.Array, axis_name: AxisName):
+    """With those of other devices that the kernel reads, if there are any."""
+    reach = kernel.shape[0] // 2
+    return x if axis_name is None else pad_rows(x, reach, reach, axis_name)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

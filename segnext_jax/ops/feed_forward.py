@@ -1,21 +1,14 @@
 """MSCAN's feed-forward network, a few rows of the image at a time."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from segnext_jax.ops.depthwise import materialize, sum_taps
+from segnext_jax.ops.depthwise import Layer, materialize, sum_taps
 from segnext_jax.ops.gelu import gelu
 from segnext_jax.ops.valid import Size
 
 _STRIP_BYTES = 4 * 2**20
-
-
-class Layer(NamedTuple):
-    kernel: jax.Array
-    bias: jax.Array
 
 
 def strip_height(x: jax.Array, hidden: int) -> int | None:

@@ -33,9 +33,15 @@ def _text(program, config, platform):
 
 def test_the_train_step_takes_the_depthwise_convolution_of_the_target(config):
     grouped = f"feature_group_count = {CHANNELS} : i64"
-    assert grouped in _text("train", config, "gpu")
-    text = _text("train", config, "tpu")
+    kernel = "CustomSPMDPartitioning"
+    text = _text("train", config, "gpu")
+    assert kernel in text
     assert grouped not in text
+    text = _text("train", config, "tpu")
+    assert kernel not in text
+    assert grouped not in text
+    config.model.depthwise = "xla"
+    assert grouped in _text("train", config, "gpu")
     assert "4x64x64x3xui8" in text, "the global batch of crops"
 
 

@@ -40,15 +40,18 @@ def draw(size, kernel_size, dtype=jnp.float32, batch=2, channels=3):
     return tuple(jnp.asarray(a, dtype) for a in (x, kernel, cotangent))
 
 
+@pytest.mark.parametrize("implementation", ["shift", "triton"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kernel_size", KERNELS)
-def test_shift_equals_the_grouped_convolution_and_its_gradients(kernel_size, size):
+def test_own_convolutions_equal_the_grouped_one_and_its_gradients(
+    kernel_size, size, implementation
+):
     x, kernel, cotangent = draw(size, kernel_size)
 
-    def shift(x, kernel):
-        return depthwise_conv(x, kernel, implementation="shift")
+    def conv(x, kernel):
+        return depthwise_conv(x, kernel, implementation=implementation)
 
-    actual, actual_vjp = jax.vjp(shift, x, kernel)
+    actual, actual_vjp = jax.vjp(conv, x, kernel)
     expected, expected_vjp = jax.vjp(grouped_conv, x, kernel)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
     for a, e in zip(actual_vjp(cotangent), expected_vjp(cotangent), strict=True):
@@ -62,7 +65,7 @@ def test_definition_written_as_loops():
     expected = np.zeros_like(x)
     for row, column, i, j in np.ndindex(4, 3, 3, 5):
         expected[0, row, column] += padded[0, row + i, column + j] * kernel[i, j]
-    for implementation in ("shift", "xla", "auto", "portable"):
+    for implementation in ("shift", "xla", "triton", "auto", "portable"):
         actual = depthwise_conv(x, kernel, implementation=implementation)
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
 

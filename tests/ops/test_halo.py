@@ -83,7 +83,7 @@ def assert_same_with_gradients(sharded, whole, *arguments, rtol=2e-6):
         np.testing.assert_allclose(a, e, rtol=0, atol=rtol * np.abs(e).max())
 
 
-@pytest.mark.parametrize("implementation", ["shift", "xla"])
+@pytest.mark.parametrize("implementation", ["shift", "xla", "triton"])
 @pytest.mark.parametrize("kernel_size", [(3, 3), (5, 5), (1, 7), (21, 1)])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_depthwise_on_several_devices(implementation, kernel_size, rows):

@@ -1,0 +1,153 @@
+"""Convolutions that a GPU computes together: the same functions as one by one."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.scipy.stats import norm
+
+from segnext_jax.ops.conv_gelu import conv_gelu
+from segnext_jax.ops.depthwise import Layer
+from segnext_jax.ops.gelu import gelu
+from segnext_jax.ops.multi_scale import multi_scale_conv
+from segnext_jax.ops.triton import gelu as triton_gelu
+
+# Of images: smaller than the kernels; of several tiles in every direction, with odd
+# rests; and parts of 32 and 64 rows with one row more.
+SHAPES = [(2, 1, 3, 3), (2, 6, 9, 40), (1, 65, 8, 2)]
+STRIPS = (3, 7)
+BF16_ROUNDING = 2.0**-8
+
+
+def draw(*shape, seed=0, dtype=jnp.float32):
+    values = np.random.default_rng([seed, *shape]).uniform(-1, 1, shape)
+    return jnp.asarray(values, dtype)
+
+
+def draw_layer(kh, kw, c, dtype=jnp.float32):
+    return Layer(draw(kh, kw, c, seed=1, dtype=dtype), draw(c, seed=kh, dtype=dtype))
+
+
+def conv(x, layer):
+    y = lax.conv_general_dilated(
+        x,
+        layer.kernel[:, :, None, :],
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+        precision=lax.Precision.HIGHEST,
+    )
+    return y + layer.bias
+
+
+def plain_multi_scale(x, base, pairs):
+    features = conv(x, base)
+    return features + sum(conv(conv(features, a), b) for a, b in pairs)
+
+
+def plain_conv_gelu(x, input_bias, layer):
+    return gelu(conv(x + input_bias, layer))
+
+
+def multi_scale_arguments(shape, dtype=jnp.float32):
+    c = shape[-1]
+    layer = partial(draw_layer, c=c, dtype=dtype)
+    pairs = [(layer(1, k), layer(k, 1)) for k in STRIPS]
+    return draw(*shape, dtype=dtype), layer(5, 5), pairs
+
+
+def conv_gelu_arguments(shape, dtype=jnp.float32):
+    c = shape[-1]
+    bias = draw(c, seed=7, dtype=dtype)
+    return draw(*shape, dtype=dtype), bias, draw_layer(3, 3, c, dtype)
+
+
+CASES = [
+    (multi_scale_conv, plain_multi_scale, multi_scale_arguments),
+    (conv_gelu, plain_conv_gelu, conv_gelu_arguments),
+]
+
+
+def with_gradients(function, arguments):
+    """Values, and gradients of a sum in which every value has its own weight."""
+    y, vjp = jax.vjp(function, *arguments)
+    return y, vjp(draw(*y.shape, seed=9, dtype=y.dtype))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("implementation", ["shift", "xla", "triton"])
+@pytest.mark.parametrize("case", CASES, ids=["multi_scale", "conv_gelu"])
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_values_and_gradients(case, implementation, shape, wrap):
+    fused, plain, draw_arguments = case
+    arguments = draw_arguments(shape)
+    run = partial(with_gradients, partial(fused, implementation=implementation))
+    expected = with_gradients(plain, arguments)
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(
+            a, e, rtol=0, atol=3e-6 * max(float(np.abs(e).max()), 1)
+        ),
+        wrap(run)(arguments),
+        expected,
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=["multi_scale", "conv_gelu"])
+def test_bfloat16_is_rounded_between_kernels_only(case):
+    """Results, and the features between the convolutions; no sum of products."""
+    fused, plain, draw_arguments = case
+    arguments = draw_arguments((2, 9, 8, 4), jnp.bfloat16)
+    actual = with_gradients(partial(fused, implementation="triton"), arguments)
+    exact = jax.tree.map(lambda x: x.astype(jnp.float32), arguments)
+    expected = with_gradients(plain, exact)
+
+    def compare(a, e):
+        assert a.dtype == jnp.bfloat16
+        error = np.linalg.norm((a.astype(jnp.float32) - e).ravel())
+        assert error < 2 * BF16_ROUNDING * np.linalg.norm(e.ravel())
+
+    jax.tree.map(compare, actual, expected)
+
+
+@pytest.mark.parametrize("case", CASES, ids=["multi_scale", "conv_gelu"])
+def test_images_smaller_than_their_arrays(case):
+    fused, plain, draw_arguments = case
+    x, *parameters = draw_arguments((2, 8, 8, 3))
+    size = jnp.array([[8, 8], [5, 4]])
+    run = partial(fused, implementation="triton", size=size)
+    alone = plain(x[1:, :5, :4], *parameters)
+    np.testing.assert_allclose(run(x, *parameters)[1:, :5, :4], alone, atol=1e-5)
+
+
+def test_gelu_of_kernels():
+    x = jnp.linspace(-12, 12, 24001)
+    np.testing.assert_allclose(triton_gelu.gelu(x), x * norm.cdf(x), atol=6e-7)
+    slope = norm.cdf(x) + x * norm.pdf(x)
+    np.testing.assert_allclose(triton_gelu.gelu_slope(x), slope, atol=3e-7)
+
+
+@pytest.mark.parametrize("case", CASES, ids=["multi_scale", "conv_gelu"])
+def test_each_device_convolves_its_own_images(case):
+    fused, plain, draw_arguments = case
+    arguments = draw_arguments((8, 6, 5, 3))
+    expected = with_gradients(plain, arguments)
+    devices = jax.sharding.Mesh(jax.devices()[:8], "data")
+    batch, whole = (
+        jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec(*spec))
+        for spec in (("data",), ())
+    )
+    x, *parameters = arguments
+    placed = jax.device_put(x, batch), *jax.device_put(parameters, whole)
+    run = jax.jit(partial(with_gradients, partial(fused, implementation="triton")))
+    assert "all-gather(" not in run.lower(placed).compile().as_text()
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(
+            a, e, rtol=0, atol=3e-6 * max(float(np.abs(e).max()), 1)
+        ),
+        run(placed),
+        expected,
+    )
