@@ -27,7 +27,11 @@ LAYERS = (
 
 
 def layer_by_layer(x, size=None):
-    expand, conv, project = LAYERS
+    return layer_by_layer_of(x, LAYERS, size)
+
+
+def layer_by_layer_of(x, layers, size=None):
+    expand, conv, project = layers
     y = zero_outside(x @ expand.kernel + expand.bias, size)
     y = gelu(depthwise_conv(y, conv.kernel, implementation="xla") + conv.bias)
     return y @ project.kernel + project.bias
@@ -44,6 +48,20 @@ def test_equals_layer_by_layer(rows):
     x = draw(SHAPE, 0)
     actual = jax.jit(lambda x: feed_forward_by_rows(x, *LAYERS, rows=rows))(x)
     assert_close(actual, layer_by_layer(x))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7])
+def test_gradients_are_those_of_layer_by_layer(rows):
+    x, cotangent = draw(SHAPE, 0), draw(SHAPE, 7)
+
+    def by_rows(x, layers):
+        return feed_forward_by_rows(x, *layers, rows=rows)
+
+    def gradients(function):
+        _, vjp = jax.vjp(function, x, LAYERS)
+        return vjp(cotangent)
+
+    jax.tree.map(assert_close, gradients(by_rows), gradients(layer_by_layer_of))
 
 
 def test_images_smaller_than_their_arrays():
@@ -68,5 +86,6 @@ def test_strips_have_so_many_bytes(monkeypatch):
     assert strip_height(x.astype(jnp.bfloat16), HIDDEN) == 6
     assert strip_height(x, 100 * HIDDEN) == 1
     assert strip_height(x[:, :3], HIDDEN) is None  # all of it
+    assert strip_height(x[:, :3], HIDDEN, train=True) == 3
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert strip_height(x, HIDDEN) is None
