@@ -220,8 +220,10 @@ class FeedForward(nn.Module):
         expand = pointwise_params(dim, hidden, self.dtype, name="expand")
         project = pointwise_params(hidden, dim, self.dtype, name="project")
         conv = depthwise_params((3, 3), hidden, self.dtype, name="conv3x3")
-        rows = strip_height(x, hidden) if self.depthwise == "auto" else None
-        if rows and not train:
+        rows = None
+        if self.depthwise == "auto" and self.axis_name is None:
+            rows = strip_height(x, hidden, train=train)
+        if rows:
             return feed_forward_by_rows(x, expand, conv, project, rows=rows, size=size)
         product = partial(matmul, implementation=self.depthwise)
         y = conv_gelu(

@@ -170,7 +170,7 @@ def _conv_of_rows_bwd(residuals, grad):
     padded = materialize(_pad_columns(padded, kw))
     total = sum_taps(padded, kernel[::-1, ::-1], (h, w)).astype(x.dtype)
     total = materialize(jnp.pad(total, _right(1)))[:, :, :w]
-    kernel_grad = sum_products(_pad_columns(x, kw), grad, (kh, kw))
+    kernel_grad = sum_products(_pad_columns(x, kw), grad, size=(kh, kw))
     return total, kernel_grad.astype(kernel.dtype)
 
 
@@ -181,6 +181,7 @@ def _pad_columns(x: jax.Array, kw: int) -> jax.Array:
     return jnp.pad(x, ((0, 0), (0, 0), (kw // 2, kw // 2), (0, 0)))
 
 
+@partial(jax.jit, static_argnums=2)  # traced once for equal blocks, and both ways
 def sum_taps(padded: jax.Array, kernel: jax.Array, shape: tuple[int, int]) -> jax.Array:
     """Convolves every channel by shift-and-add, without padding: `shape` in float32."""
     kh, kw, _ = kernel.shape
@@ -229,6 +230,7 @@ def _kernel_gradient(
     return gradient.astype(kernel.dtype)
 
 
+@partial(jax.jit, static_argnames="size")
 def _sum_products_by_rows(
     padded: jax.Array, grad: jax.Array, size: tuple[int, int]
 ) -> jax.Array:
@@ -257,6 +259,7 @@ def _sum_products_by_rows(
     return total.sum(axis=0).reshape(kh, kw, channels)
 
 
+@partial(jax.jit, static_argnames="size")
 def sum_products(
     padded: jax.Array, grad: jax.Array, size: tuple[int, int]
 ) -> jax.Array:
@@ -270,7 +273,7 @@ def sum_products(
     if kw < kh:
         # With its taps next to each other in memory: twice as fast, transposed first.
         padded, grad = padded.swapaxes(1, 2), grad.swapaxes(1, 2)
-        return sum_products(padded, grad, (kw, kh)).swapaxes(0, 1)
+        return sum_products(padded, grad, size=(kw, kh)).swapaxes(0, 1)
     h, w = grad.shape[1:3]
     # As long as the kernel: then the taps of a run do not reach those of the next.
     run = 2 ** (kw - 1).bit_length()

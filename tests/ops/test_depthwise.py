@@ -64,7 +64,9 @@ def test_own_convolutions_equal_the_grouped_one_and_its_gradients(
 )
 def test_gradient_of_images_longer_than_the_kernel(kernel_size, size):
     """Its products are summed by runs of pixels, of which the last one is cut off."""
-    test_shift_equals_the_grouped_convolution_and_its_gradients(kernel_size, size)
+    test_own_convolutions_equal_the_grouped_one_and_its_gradients(
+        kernel_size, size, "shift"
+    )
 
 
 @pytest.mark.parametrize("kernel_size", [(1, 1), (3, 3), (5, 3)])
