@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks.turns import (
+    CLOCKS,
     Timer,
     add_peer_flags,
     peak_bytes,
@@ -36,17 +37,19 @@ def main() -> None:
     add_step_flags(parser)
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--clock", default="wall", choices=list(CLOCKS))
     add_peer_flags(parser)
     args = parser.parse_args()
 
     names = ("variant", "batch", "size", "dtype")
     options = {name: vars(args)[name] for name in names}
-    with torch_peers(args, "step", **options) as peers:
-        timers: dict[str, Timer] = {"jax": compile_step(**options), **peers}
+    with torch_peers(args, "step", **options, clock=args.clock) as peers:
+        step = compile_step(**options, clock=args.clock)
+        timers: dict[str, Timer] = {"jax": step, **peers}
         times = take_turns(timers, warmup=args.warmup, rounds=args.steps)
         peaks = {"jax": peak_bytes()}
         peaks |= {name: peer.peak_bytes() for name, peer in peers.items()}
-    settings = options | {"device": str(jax.devices()[0])}
+    settings = options | {"clock": args.clock, "device": str(jax.devices()[0])}
     print(json.dumps(settings | times | {"peak_bytes": peaks}, indent=2))
 
 
@@ -74,7 +77,12 @@ def make_step(
 
 
 def compile_step(
-    variant: str, batch: int, size: int, dtype: str, remat: str = "none"
+    variant: str,
+    batch: int,
+    size: int,
+    dtype: str,
+    remat: str = "none",
+    clock: str = "wall",
 ) -> Timer:
     """Times one step."""
     program = make_step(variant, batch, size, dtype, remat)
@@ -93,7 +101,7 @@ def compile_step(
         state, metrics = program.train_step(state, data)
         jax.block_until_ready((state, metrics))
 
-    return timed(step)
+    return timed(step, clock)
 
 
 if __name__ == "__main__":

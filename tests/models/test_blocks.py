@@ -48,13 +48,13 @@ def kept(run):
     """(loss, statistics), gradients without loops, where nothing is computed again."""
     loss, params = run("none")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "_are_scanned", lambda: False)
+        patch.setattr(stack, "_are_scanned", lambda train: False)
         return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
 
 @pytest.mark.parametrize("remat", ["none", "block", "stage"])
 def test_loops_change_no_value(run, kept, remat, monkeypatch):
-    monkeypatch.setattr(stack, "_are_scanned", lambda: True)
+    monkeypatch.setattr(stack, "_are_scanned", lambda train: True)
     loss, params = run(remat)
     step = jax.jit(jax.value_and_grad(loss, has_aux=True))
     assert step.lower(params).as_text().count("stablehlo.while") > 0
@@ -63,7 +63,7 @@ def test_loops_change_no_value(run, kept, remat, monkeypatch):
 
 @pytest.mark.parametrize("remat", ["block", "stage"])
 def test_remat_changes_no_value(run, kept, remat, monkeypatch):
-    monkeypatch.setattr(stack, "_are_scanned", lambda: False)
+    monkeypatch.setattr(stack, "_are_scanned", lambda train: False)
     loss, params = run(remat)
     step = jax.value_and_grad(loss, has_aux=True)
     assert "remat" in str(jax.make_jaxpr(step)(params))
