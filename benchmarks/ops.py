@@ -22,8 +22,11 @@ from jax import lax
 from benchmarks.turns import take_turns, timed
 from segnext_jax.models.segnext import VARIANTS
 from segnext_jax.ops.argmax import argmax_enlarged
-from segnext_jax.ops.depthwise import depthwise_conv
+from segnext_jax.ops.conv_gelu import conv_gelu
+from segnext_jax.ops.depthwise import Layer, depthwise_conv
 from segnext_jax.ops.gelu import gelu
+from segnext_jax.ops.matmul import matmul
+from segnext_jax.ops.multi_scale import multi_scale_conv
 from segnext_jax.ops.nmf import nmf
 from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.ops.strided import strided_conv
@@ -85,6 +88,7 @@ def cases(variant: str, batch: int, side: int) -> Iterator[Case]:
                 plain,
                 ((batch, size, size, channels), (kh, kw, channels)),
             )
+        yield from fused_cases(f"stage {i + 1}", (batch, size, size), dim, ratio * dim)
         shape = (batch, size, size, ratio * dim)
         exact = partial(jax.nn.gelu, approximate=False)
         yield Case(f"stage {i + 1}: GELU", gelu, exact, (shape,))
@@ -116,6 +120,35 @@ def cases(variant: str, batch: int, side: int) -> Iterator[Case]:
         (logits,),
         is_differentiable=False,
     )
+
+
+def fused_cases(
+    stage: str, image: tuple[int, ...], dim: int, hidden: int
+) -> Iterator[Case]:
+    """What a GPU computes together."""
+
+    def multi_scale(x, base, *strips, implementation):
+        zeros = jnp.zeros(dim, x.dtype)
+        layers = [Layer(kernel, zeros) for kernel in strips]
+        pairs = list(zip(layers[::2], layers[1::2], strict=True))
+        base = Layer(base, zeros)
+        return multi_scale_conv(x, base, pairs, implementation=implementation)
+
+    def of_hidden(x, bias, kernel, conv_bias, *, implementation):
+        conv = Layer(kernel, conv_bias)
+        return conv_gelu(x, bias, conv, implementation=implementation)
+
+    kernels = [(*kernel, dim) for kernel in KERNELS]
+    bias = (hidden,)
+    for name, function, shapes in (
+        ("multi-scale", multi_scale, ((*image, dim), *kernels)),
+        ("3×3 and GELU", of_hidden, ((*image, hidden), bias, (3, 3, hidden), bias)),
+        ("product", matmul, ((*image, hidden), (hidden, dim))),
+    ):
+        operator, plain = (
+            partial(function, implementation=which) for which in ("auto", "xla")
+        )
+        yield Case(f"{stage}: {name}", operator, plain, shapes)
 
 
 def plain_strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
