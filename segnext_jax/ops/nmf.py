@@ -87,7 +87,7 @@ def factorize(
             f"{', '.join(get_args(Implementation))}"
         )
     if implementation == "auto":
-        on_gpu = jax.default_backend() in ("gpu", "cuda")
+        on_gpu = jax.default_backend() == "gpu"
         fits = triton_nmf.supported(features, bases.shape[-1])
         implementation = "triton" if on_gpu and fits else "xla"
     return _factorize(

@@ -102,6 +102,6 @@ class SegmentationObjective:
         return self._loss(logits, target)
 
     def _loss_enlarges(self, shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-        on_gpu = jax.default_backend() in ("gpu", "cuda")
+        on_gpu = jax.default_backend() == "gpu"
         fits = triton_cross_entropy.supported(shape, target)
         return on_gpu and fits and self._enlarged_loss is not None

@@ -39,7 +39,7 @@ def make_update(
 
     def update(grads, scale, loss, opt_state, params):
         arrays = grads, scale, loss, opt_state, params
-        if jax.default_backend() in ("gpu", "cuda"):
+        if jax.default_backend() == "gpu":
             return by_kernels(*arrays, schedule=schedule, config=config)
         return by_optax(*arrays, tx=tx)
 

@@ -12,12 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from segnext_jax.ops.triton.gelu import gelu, gelu_slope
-from segnext_jax.ops.triton.tiles import (
-    Tile,
-    Tiling,
-    choose_tiling,
-    run_tiles,
-)
+from segnext_jax.ops.triton.tiles import Tile, Tiling, choose_tiling, run_tiles
 
 # Of a part: kh - 1 rows more are read, of which the cache has most.
 _ROWS = 64
@@ -122,8 +117,8 @@ def conv_gradients(
     ]
     program = partial(_conv_gradients, tiling)
     dx, sums = run_tiles(program, tiling, (x, kernel, input_bias, grad), outputs)
-    *taps, bias, input_bias = sums.sum(axis=(0, 1))
-    return Gradients(dx, jnp.stack(taps).reshape(kernel.shape), bias, input_bias)
+    sums = sums.sum(axis=(0, 1))
+    return Gradients(dx, sums[:-2].reshape(kernel.shape), sums[-2], sums[-1])
 
 
 def _conv_gradients(
@@ -142,6 +137,7 @@ def _conv_gradients(
 
     def add_row(i, carry):
         dx, d_taps, d_bias, d_input_bias = carry
+        d_taps = list(d_taps)
         row = tile.first_row - kh // 2 + i
         # grad[j] met x, shifted by as much the other way, at tap j.
         grad = [tile.load(grad_ref, row, kw // 2 - j) for j in range(kw)]

@@ -12,12 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from segnext_jax.ops.triton.tiles import (
-    Tile,
-    Tiling,
-    choose_tiling,
-    run_tiles,
-)
+from segnext_jax.ops.triton.tiles import Tile, Tiling, choose_tiling, run_tiles
 
 _ROWS = 64  # of a part; the longest strip less one are read and computed again
 
