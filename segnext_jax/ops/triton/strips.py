@@ -83,9 +83,9 @@ def add_strips_gradients(
     tiling = choose_tiling(x.shape[1:], rows=_ROWS)
     count = sum(len(pair.across) for pair in pairs)
 
-    def sums(program, num_biases):
+    def sums(add, num_biases):
         [parts] = run_tiles(
-            partial(program, tiling),
+            partial(_sum_gradients, tiling, add),
             tiling,
             (x, list(pairs), grad),
             [tiling.sums(count + num_biases)],
@@ -93,7 +93,7 @@ def add_strips_gradients(
         return parts.sum(axis=(0, 1))
 
     # Two kernels: the sums of both are more than a thread has registers.
-    down, across = sums(_down_gradients, 1), sums(_across_gradients, len(pairs))
+    down, across = sums(_add_down, 1), sums(_add_across, len(pairs))
     gradients, start = [], 0
     for i, pair in enumerate(pairs):
         taps = slice(start, start + len(pair.across))
@@ -104,52 +104,51 @@ def add_strips_gradients(
     return add_strips(grad, pairs, is_transposed=True), gradients
 
 
-def _down_gradients(
-    tiling: Tiling, x_ref: Any, pairs: list[Strips], grad_ref: Any, sums_ref: Any
+def _sum_gradients(
+    tiling: Tiling,
+    add: Callable[..., list[jax.Array]],
+    x_ref: Any,
+    pairs: list[Strips],
+    grad_ref: Any,
+    sums_ref: Any,
 ) -> None:
+    """Sums up over all rows what `add` adds for the pixels around one of them."""
+    tile = Tile(tiling)
+    reach = max(pair.radius for pair in pairs)
+
+    def add_row(i, sums):
+        row = tile.first_row + i
+        x = _around(lambda j: tile.load(x_ref, row, j), reach)
+        grad = _around(lambda j: tile.load(grad_ref, row + j), reach)
+        return add(tile, row, x, grad, pairs, iter(sums))
+
+    start = [tile.zeros] * sums_ref.shape[2]
+    tile.store_sums(sums_ref, lax.fori_loop(0, tiling.rows, add_row, start))
+
+
+def _add_down(tile, row, x, grad, pairs, sums):
     """Of every tap of V: the sum of grad·H(x); and the sum of grad."""
-    tile = Tile(tiling)
-    reach = max(pair.radius for pair in pairs)
-
-    def add_row(i, sums):
-        row = tile.first_row + i
-        x = _around(lambda j: tile.load(x_ref, row, j), reach)
-        grad = _around(lambda j: tile.load(grad_ref, row + j), reach)
-        sums, updated = iter(sums), []
-        for pair in pairs:
-            across = _weighted_sum(tile, _middle(x, pair), pair.across)
-            across += tile.load_vector(pair.across_bias)
-            across = jnp.where(tile.is_own(row), across, 0)
-            for pixels in reversed(_middle(grad, pair)):
-                updated.append(tile.multiply_add(across, pixels, next(sums)))
-        return [*updated, next(sums) + jnp.where(tile.is_own(row), grad[reach], 0)]
-
-    start = [tile.zeros] * sums_ref.shape[2]
-    tile.store_sums(sums_ref, lax.fori_loop(0, tiling.rows, add_row, start))
+    updated = []
+    for pair in pairs:
+        across = _weighted_sum(tile, _middle(x, pair), pair.across)
+        across += tile.load_vector(pair.across_bias)
+        across = jnp.where(tile.is_own(row), across, 0)
+        for pixels in reversed(_middle(grad, pair)):
+            updated.append(tile.multiply_add(across, pixels, next(sums)))
+    here = grad[len(grad) // 2]
+    return [*updated, next(sums) + jnp.where(tile.is_own(row), here, 0)]
 
 
-def _across_gradients(
-    tiling: Tiling, x_ref: Any, pairs: list[Strips], grad_ref: Any, sums_ref: Any
-) -> None:
+def _add_across(tile, row, x, grad, pairs, sums):
     """Of every tap of H: the sum of x times what V's transpose makes of grad."""
-    tile = Tile(tiling)
-    reach = max(pair.radius for pair in pairs)
-
-    def add_row(i, sums):
-        row = tile.first_row + i
-        x = _around(lambda j: tile.load(x_ref, row, j), reach)
-        grad = _around(lambda j: tile.load(grad_ref, row + j), reach)
-        sums, updated, biases = iter(sums), [], []
-        for pair in pairs:
-            up = _weighted_sum(tile, _middle(grad, pair)[::-1], pair.down)
-            up = jnp.where(tile.is_own(row), up, 0)
-            for pixels in _middle(x, pair):
-                updated.append(tile.multiply_add(up, pixels, next(sums)))
-            biases.append(up)
-        return updated + [up + total for up, total in zip(biases, sums, strict=True)]
-
-    start = [tile.zeros] * sums_ref.shape[2]
-    tile.store_sums(sums_ref, lax.fori_loop(0, tiling.rows, add_row, start))
+    updated, biases = [], []
+    for pair in pairs:
+        up = _weighted_sum(tile, _middle(grad, pair)[::-1], pair.down)
+        up = jnp.where(tile.is_own(row), up, 0)
+        for pixels in _middle(x, pair):
+            updated.append(tile.multiply_add(up, pixels, next(sums)))
+        biases.append(up)
+    return updated + [total + up for total, up in zip(sums, biases, strict=True)]
 
 
 def _around(load: Callable[[int], jax.Array], reach: int) -> list[jax.Array]:
