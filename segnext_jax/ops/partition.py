@@ -26,6 +26,8 @@ def split_examples(
     """
 
     def call(*args: jax.Array) -> Any:
+        if _is_split_by_hand():
+            return function(*args)
         results = jax.tree.leaves(jax.eval_shape(function, *args))
         whole: list[str] = []
 
@@ -61,3 +63,10 @@ def split_examples(
         )
 
     return call
+
+
+def _is_split_by_hand() -> bool:
+    """Whether a shard_map leaves no axis to XLA, for which JAX's partitioner fails."""
+    mesh = jax.sharding.get_abstract_mesh()
+    others = (n for axis, n in mesh.shape.items() if axis not in mesh.manual_axes)
+    return bool(mesh.manual_axes) and all(n == 1 for n in others)

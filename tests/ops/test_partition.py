@@ -82,8 +82,11 @@ def test_rows_that_are_split_are_gathered(mesh, arrays):
     assert_equal(jax.jit(SPLIT())(*placed), arrays)
 
 
-def test_where_the_rows_are_split_by_hand(mesh, arrays):
+@pytest.mark.parametrize("shape", [(4, 2), (1, 2)])
+def test_where_the_rows_are_split_by_hand(shape, arrays):
     """Inside of `parallel.mesh.split_rows`, which leaves the examples to jit."""
+    devices = np.array(jax.devices()[: shape[0] * shape[1]])
+    mesh = Mesh(devices.reshape(shape), ("data", "spatial"))
     rows = P(None, "spatial")
 
     def by_rows(x, weight, offset):
