@@ -1,7 +1,7 @@
 """The strips of MSCAN's attention on GPUs, without their intermediates in memory.
 
-x + Σ V(H(x)) over pairs of a 1×k convolution H and a k×1 convolution V. Six separate
-convolutions would read and write eleven arrays like x, these kernels two.
+x + Σ V(H(x)) over pairs of a 1×k convolution H and a k×1 convolution V. Three
+pairs one by one move twelve arrays like x, and their sum five; the kernel moves two.
 """
 
 from collections.abc import Callable, Sequence
