@@ -12,7 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from segnext_jax.ops.halo import AxisName, pad_rows
+from segnext_jax.ops.outlined import outlined
 from segnext_jax.ops.triton import depthwise as triton_depthwise
+
+_SHORTEST_RUN = 8  # of pixels summed up at once for the gradient of a kernel
 
 Implementation = Literal["auto", "xla", "shift", "triton", "portable"]
 
@@ -74,7 +77,8 @@ def depthwise_conv(
             kernel,
             cuda=grouped,
             rocm=grouped,
-            default=lambda x, kernel: _shift_conv(x, kernel, axis_name),
+            cpu=lambda x, kernel: _shift_conv(x, kernel, axis_name),
+            default=lambda x, kernel: _plain_shift_conv(x, kernel, axis_name),
         )
     raise ValueError(
         f"unknown implementation {implementation!r}: use one of "
@@ -133,70 +137,62 @@ def _neighbouring_rows(x: jax.Array, kernel: jax.Array, axis_name: AxisName):
     return x if axis_name is None else pad_rows(x, reach, reach, axis_name)
 
 
+def _plain_shift_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName):
+    x = _neighbouring_rows(x, kernel, axis_name)
+    kh, kw, _ = kernel.shape
+    rows = kh // 2 if axis_name is None else 0
+    padded = jnp.pad(x, ((0, 0), (rows, rows), (kw // 2, kw // 2), (0, 0)))
+    return sum_taps(padded, kernel, width=x.shape[2])
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _shift_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
-    _, h, w, _ = x.shape
+    kh, kw, _ = kernel.shape
+    rows = (kh // 2, kh // 2)
+    if axis_name is not None:
+        x, rows = pad_rows(x, *rows, axis_name), (0, 0)
     # A column more than needed: rows of a multiple of 4 kB lie in the same few sets of
     # a CPU's cache and drive each other out; tall kernels take up to twice as long.
-    padded = materialize(_pad(x, kernel, axis_name, extra_columns=1))
-    total = sum_taps(padded, kernel, (h, w)).astype(x.dtype)
-    # XLA puts such a sum into everything that uses it, to be computed there once more;
-    # padding it does not.
-    total = materialize(jnp.pad(total, ((0, 0), (0, 0), (0, 1), (0, 0))))
-    return total[:, :, :w]
+    padded = pad(x, rows=rows, columns=(kw // 2, kw // 2 + 1))
+    return _sum_taps(padded, kernel, width=x.shape[2])
 
 
-@jax.custom_vjp
-def conv_of_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The rows of a depthwise convolution that need none but those of `x`.
+def pad(
+    x: jax.Array,
+    *,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    is_transposed: bool = False,
+) -> jax.Array:
+    """Zeros around images [b h w c], which may be transposed before, in one pass."""
+    if not (is_transposed or any(rows + columns)):
+        return x
+    return _pad(x, rows=rows, columns=columns, is_transposed=is_transposed)
 
-    [b h w c] → [b h+1-kh w c], in columns padded as `depthwise_conv` does.
+
+@partial(outlined, static_argnames=("rows", "columns", "is_transposed"))
+def _pad(x, *, rows, columns, is_transposed) -> jax.Array:
+    x = x.swapaxes(1, 2) if is_transposed else x
+    return jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
+
+
+def sum_taps(padded: jax.Array, kernel: jax.Array, *, width: int) -> jax.Array:
+    """Convolves every channel by shift-and-add, all rows that are, and `width` columns.
+
+    Sums in float32: [b h+kh-1 w+kw-1… c] → [b h width c] in the dtype of `padded`.
     """
     kh, kw, _ = kernel.shape
-    h, w = x.shape[1] + 1 - kh, x.shape[2]
-    padded = materialize(_pad_columns(x, kw))
-    return sum_taps(padded, kernel, (h, w)).astype(x.dtype)
-
-
-def _conv_of_rows_fwd(x, kernel):
-    return conv_of_rows(x, kernel), (x, kernel)
-
-
-def _conv_of_rows_bwd(residuals, grad):
-    x, kernel = residuals
-    kh, kw, _ = kernel.shape
-    _, h, w, _ = x.shape
-    padded = jnp.pad(grad, ((0, 0), (kh - 1, kh - 1), (0, 0), (0, 0)))
-    padded = materialize(_pad_columns(padded, kw))
-    total = sum_taps(padded, kernel[::-1, ::-1], (h, w)).astype(x.dtype)
-    total = materialize(jnp.pad(total, _right(1)))[:, :, :w]
-    kernel_grad = sum_products(_pad_columns(x, kw), grad, size=(kh, kw))
-    return total, kernel_grad.astype(kernel.dtype)
-
-
-conv_of_rows.defvjp(_conv_of_rows_fwd, _conv_of_rows_bwd)
-
-
-def _pad_columns(x: jax.Array, kw: int) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (0, 0), (kw // 2, kw // 2), (0, 0)))
-
-
-@partial(jax.jit, static_argnums=2)  # traced once for equal blocks, and both ways
-def sum_taps(padded: jax.Array, kernel: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """Convolves every channel by shift-and-add, without padding: `shape` in float32."""
-    kh, kw, _ = kernel.shape
-    h, w = shape
-    total = jnp.zeros((padded.shape[0], h, w, padded.shape[-1]), jnp.float32)
+    b, h, _, c = padded.shape
+    h += 1 - kh
+    total = jnp.zeros((b, h, width, c), jnp.float32)
     for i in range(kh):
         for j in range(kw):
-            shifted = padded[:, i : i + h, j : j + w].astype(jnp.float32)
+            shifted = padded[:, i : i + h, j : j + width].astype(jnp.float32)
             total += shifted * kernel[i, j].astype(jnp.float32)
-    return total
+    return total.astype(padded.dtype)
 
 
-def materialize(x: jax.Array) -> jax.Array:
-    """On a CPU keeps XLA from moving what follows into what `x` comes from."""
-    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
+_sum_taps = outlined(sum_taps, static_argnames=("width",))
 
 
 def _shift_conv_fwd(x, kernel, axis_name):
@@ -221,12 +217,15 @@ def _kernel_gradient(
 ) -> jax.Array:
     """Sums x·grad for every tap over the rows that are here."""
     kh, kw, _ = kernel.shape
-    gradient = lax.platform_dependent(
-        _pad(x, kernel, axis_name),
-        grad,
-        cpu=partial(sum_products, size=(kh, kw)),
-        default=partial(_sum_products_by_rows, size=(kh, kw)),
-    )
+    rows, columns = (kh // 2, kh // 2), (kw // 2, kw // 2)
+    if axis_name is not None:
+        x, rows = pad_rows(x, *rows, axis_name), (0, 0)
+
+    if jax.default_backend() == "cpu":
+        gradient = _sum_products_by_runs(x, grad, (kh, kw), rows, columns)
+    else:
+        padded = pad(x, rows=rows, columns=columns)
+        gradient = _sum_products_by_rows(padded, grad, size=(kh, kw))
     return gradient.astype(kernel.dtype)
 
 
@@ -259,58 +258,78 @@ def _sum_products_by_rows(
     return total.sum(axis=0).reshape(kh, kw, channels)
 
 
-@partial(jax.jit, static_argnames="size")
+def _sum_products_by_runs(
+    x: jax.Array,
+    grad: jax.Array,
+    size: tuple[int, int],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+) -> jax.Array:
+    """The same on a CPU, in a quarter of the time; `x` is yet to be padded."""
+    kh, kw = size
+    # A kernel's taps lie next to each other in memory: a tall one's once transposed.
+    is_tall = kw < kh
+    axis = 2
+    if is_tall:
+        kh, kw, rows, columns, axis = kw, kh, columns, rows, 1
+    width = grad.shape[axis]
+    left, right = columns[0], columns_of_runs(width, kw) - columns[0] - x.shape[axis]
+    x = pad(x, rows=rows, columns=(left, right), is_transposed=is_tall)
+    grad = fill_last_run(grad, kw, is_transposed=is_tall)
+    total = sum_products(x, grad, size=(kh, kw))
+    return total.swapaxes(0, 1) if is_tall else total
+
+
 def sum_products(
     padded: jax.Array, grad: jax.Array, size: tuple[int, int]
 ) -> jax.Array:
-    """The same on a CPU: [kh kw c] in float32, in a quarter of the time.
+    """The gradient of `sum_taps` in its kernel of `size`: [kh kw c] in float32.
 
-    XLA reduces tap by tap, whose operands it writes and reads each time. Here the taps
-    of [b h runs tap c] are one array, every number of which is a sum over a run of
-    pixels, just as a convolution's output is one over taps.
+    XLA for CPUs reduces tap by tap, whose operands it writes and reads each time. Here
+    the taps of [b h runs tap c] are one array, every number of which is a sum over a
+    run of pixels, just as a convolution's output is one over taps.
+
+    `padded` has `columns_of_runs`, and `grad` a multiple of their length.
     """
     kh, kw = size
-    if kw < kh:
-        # With its taps next to each other in memory: twice as fast, transposed first.
-        padded, grad = padded.swapaxes(1, 2), grad.swapaxes(1, 2)
-        return sum_products(padded, grad, size=(kw, kh)).swapaxes(0, 1)
-    h, w = grad.shape[1:3]
-    # As long as the kernel: then the taps of a run do not reach those of the next.
-    run = 2 ** (kw - 1).bit_length()
-    runs = -(-w // run)
-    columns = (runs + 1) * run
-    padded = jnp.pad(padded, _right(columns - padded.shape[2]))
-    padded = materialize(padded.astype(jnp.float32))
-    grad = materialize(jnp.pad(grad, _right(runs * run - w)).astype(jnp.float32))
-    grad = _split_columns(grad, run)
-    rows = []
-    for i in range(kh):
-        total = jnp.zeros((), jnp.float32)
-        for j in range(min(run, w)):
-            shifted = padded[:, i : i + h, j : j + runs * run]
-            shifted = _split_columns(shifted, run)[:, :, :, :kw]
-            total += shifted * grad[:, :, :, j, None]
-        total = materialize(jnp.pad(total, (*[(0, 0)] * 3, (0, 1), (0, 0))))
-        # By example: devices that share the batch sum up once, at the end.
-        rows.append(jnp.sum(total[:, :, :, :kw], axis=(1, 2)))
-    return jnp.stack(rows, axis=1).sum(axis=0)
+    # By example: devices that share the batch sum up once, at the end.
+    taps = [
+        jnp.sum(_multiply_runs(padded, grad, row=i, taps=kw), axis=(1, 2))
+        for i in range(kh)
+    ]
+    return jnp.stack(taps, axis=1).sum(axis=0)
 
 
-def _split_columns(x: jax.Array, run: int) -> jax.Array:
-    b, h, w, c = x.shape
-    return x.reshape(b, h, w // run, run, c)
+def columns_of_runs(width: int, kw: int) -> int:
+    """As many as `sum_products` reads of images that are padded from this width."""
+    run = _run_length(kw)
+    return (-(-width // run) + 1) * run
 
 
-def _right(columns: int) -> tuple[tuple[int, int], ...]:
-    return ((0, 0), (0, 0), (0, columns), (0, 0))
-
-
-def _pad(
-    x: jax.Array, kernel: jax.Array, axis_name: AxisName, *, extra_columns: int = 0
+def fill_last_run(
+    grad: jax.Array, kw: int, *, is_transposed: bool = False
 ) -> jax.Array:
-    kh, kw, _ = kernel.shape
-    rows = (kh // 2, kh // 2)
-    if axis_name is not None:
-        x, rows = pad_rows(x, *rows, axis_name), (0, 0)
-    columns = (kw // 2, kw // 2 + extra_columns)
-    return jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
+    """Adds columns of 0 as `sum_products` needs them."""
+    missing = -grad.shape[1 if is_transposed else 2] % _run_length(kw)
+    return pad(grad, rows=(0, 0), columns=(0, missing), is_transposed=is_transposed)
+
+
+def _run_length(kw: int) -> int:
+    # As long as the kernel: then the taps of a run do not reach those of the next.
+    return max(2 ** (kw - 1).bit_length(), _SHORTEST_RUN)
+
+
+@partial(outlined, static_argnames=("row", "taps"))
+def _multiply_runs(
+    padded: jax.Array, grad: jax.Array, *, row: int, taps: int
+) -> jax.Array:
+    """The sums of every run for a row of the kernel: [b h runs taps c]."""
+    b, h, w, c = grad.shape
+    run = _run_length(taps)
+    runs = (b, h, w // run, run, c)
+    grad = grad.reshape(runs).astype(jnp.float32)
+    total = jnp.zeros((), jnp.float32)
+    for j in range(run):
+        shifted = padded[:, row : row + h, j : j + w].reshape(runs)[:, :, :, :taps]
+        total += shifted.astype(jnp.float32) * grad[:, :, :, j, None]
+    return total

@@ -1,15 +1,25 @@
 """MSCAN's feed-forward network, a few rows of the image at a time."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from segnext_jax.ops.depthwise import Layer, conv_of_rows
-from segnext_jax.ops.gelu import gelu
+from segnext_jax.ops.depthwise import (
+    Layer,
+    columns_of_runs,
+    fill_last_run,
+    pad,
+    sum_products,
+    sum_taps,
+)
+from segnext_jax.ops.gelu import gelu, gelu_gradient
+from segnext_jax.ops.outlined import outlined
 from segnext_jax.ops.strips import in_strips
 from segnext_jax.ops.valid import Size
 
-_STRIP_BYTES = 4 * 2**20
+_STRIP_BYTES = 2 * 2**20
 
 
 def strip_height(x: jax.Array, hidden: int, *, train: bool = False) -> int | None:
@@ -64,9 +74,59 @@ def _strip(x, first_row, layers, limit):
     row = first_row + jnp.arange(x.shape[1])
     inside = ((row >= 0) & (row < limit[:, 0, None]))[:, :, None]
     inside &= (jnp.arange(x.shape[2]) < limit[:, 1, None])[:, None]
-    y = jnp.where(inside[..., None], _widen(x, expand.kernel) + expand.bias, 0)
-    y = gelu(conv_of_rows(y, conv.kernel) + conv.bias)
-    return y @ project.kernel + project.bias
+    inside = inside[..., None].astype(x.dtype)
+    y = _widen(x, expand.kernel)
+    return _hidden(y, inside, expand.bias, conv) @ project.kernel + project.bias
+
+
+@jax.custom_vjp
+def _hidden(y: jax.Array, inside: jax.Array, bias: jax.Array, conv: Layer) -> jax.Array:
+    """GELU of a 3×3 convolution of (y + bias)·inside, whose factors are 0 and 1.
+
+    The rows that need none but those of `y`: [b h+2 w d] → [b h w d].
+    """
+    return gelu(_convolve(_pad(y, inside, bias), conv, width=y.shape[2]))
+
+
+def _hidden_fwd(y, inside, bias, conv):
+    padded = _pad(y, inside, bias)
+    y = _convolve(padded, conv, width=y.shape[2])
+    return gelu(y), (padded, y, inside, conv.kernel)
+
+
+def _hidden_bwd(residuals, grad):
+    padded, y, inside, kernel = residuals
+    pixels = (0, 1, 2)
+    grad = _before_gelu(y, grad)
+    of_bias = jnp.sum(grad, pixels)
+    of_kernel = sum_products(padded, fill_last_run(grad, 3), size=(3, 3))
+    of_conv = Layer(of_kernel.astype(kernel.dtype), of_bias)
+    grad = pad(grad, rows=(2, 2), columns=(1, 1))
+    grad = _convolve_back(grad, kernel[::-1, ::-1], inside)
+    return grad, jnp.zeros_like(inside), jnp.sum(grad, pixels), of_conv
+
+
+_hidden.defvjp(_hidden_fwd, _hidden_bwd)
+
+
+@outlined
+def _pad(y: jax.Array, inside: jax.Array, bias: jax.Array) -> jax.Array:
+    y = (y + bias) * inside
+    right = columns_of_runs(y.shape[2], 3) - y.shape[2] - 1
+    return jnp.pad(y, ((0, 0), (0, 0), (1, right), (0, 0)))
+
+
+@partial(outlined, static_argnames=("width",))
+def _convolve(padded: jax.Array, conv: Layer, *, width: int) -> jax.Array:
+    return sum_taps(padded, conv.kernel, width=width) + conv.bias
+
+
+@outlined
+def _convolve_back(padded: jax.Array, kernel: jax.Array, inside: jax.Array):
+    return sum_taps(padded, kernel, width=inside.shape[2]) * inside
+
+
+_before_gelu = outlined(gelu_gradient)
 
 
 @jax.custom_vjp

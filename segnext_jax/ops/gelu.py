@@ -23,12 +23,17 @@ def _gelu_fwd(x):
 
 
 def _gelu_bwd(x, grad):
-    y = x.astype(jnp.float32)
-    density = jnp.exp(-0.5 * y * y) / math.sqrt(2 * math.pi)
-    return ((grad * (_normal_cdf(y) + y * density)).astype(x.dtype),)
+    return (gelu_gradient(x, grad),)
 
 
 gelu.defvjp(_gelu_fwd, _gelu_bwd)
+
+
+def gelu_gradient(x: jax.Array, grad: jax.Array) -> jax.Array:
+    """`grad` of gelu(x) → that of `x`, in its dtype."""
+    y = x.astype(jnp.float32)
+    density = jnp.exp(-0.5 * y * y) / math.sqrt(2 * math.pi)
+    return (grad * (_normal_cdf(y) + y * density)).astype(x.dtype)
 
 
 def _normal_cdf(x):
