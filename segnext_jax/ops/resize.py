@@ -119,14 +119,14 @@ def _blend(neighbours: Sequence[jax.Array], axis: int, factor: int) -> jax.Array
     shape[axis + 1] = factor
     before, here, after = (
         jnp.expand_dims(neighbour, axis + 1) * weight.reshape(shape)
-        for neighbour, weight in zip(neighbours, _blend_weights(factor), strict=True)
+        for neighbour, weight in zip(neighbours, blend_weights(factor), strict=True)
     )
     out_shape = list(neighbours[0].shape)
     out_shape[axis] *= factor
     return (before + here + after).reshape(out_shape)
 
 
-def _blend_weights(factor: int) -> np.ndarray:
+def blend_weights(factor: int) -> np.ndarray:
     """[3 factor] float32: of the pixel before, here and after, for every phase."""
     offset = (np.arange(factor, dtype=np.float32) + 0.5) / factor - 0.5
     return np.stack([np.maximum(-offset, 0), 1 - abs(offset), np.maximum(offset, 0)])

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from segnext_jax.models.segnext import Variables, make_model
+from segnext_jax.ops.cross_entropy import is_whole_factor
 from segnext_jax.ops.resize import resize_bilinear
-from segnext_jax.ops.triton import cross_entropy as triton_cross_entropy
 from segnext_jax.training.augment import augment
 from segnext_jax.training.losses import make_enlarged_loss, make_loss
 
@@ -52,7 +52,7 @@ class Objective(Protocol):
 class SegmentationObjective:
     """SegNeXt on labelled pixels: the loss of its logits at image size.
 
-    Where a kernel of the loss enlarges them, `forward` returns them as they are.
+    If the loss can enlarge them itself, `forward` returns them as they are.
     """
 
     def __init__(self, config: ConfigDict, num_classes: int):
@@ -90,18 +90,13 @@ class SegmentationObjective:
             variables, image, train=True, rngs=rngs, mutable=["batch_stats"]
         )
         # Rows on several devices would need those of their neighbours.
-        if axis_name is None and self._loss_enlarges(logits.shape, image.shape[:3]):
-            return logits, updated["batch_stats"]
-        size = image.shape[1:3]
-        return resize_bilinear(logits, size, axis_name), updated["batch_stats"]
+        is_whole = axis_name is None and is_whole_factor(logits.shape, image.shape[:3])
+        if self._enlarged_loss is None or not is_whole:
+            logits = resize_bilinear(logits, image.shape[1:3], axis_name)
+        return logits, updated["batch_stats"]
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         if logits.shape[:3] != target.shape:
             assert self._enlarged_loss is not None
             return self._enlarged_loss(logits, target)
         return self._loss(logits, target)
-
-    def _loss_enlarges(self, shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-        on_gpu = jax.default_backend() == "gpu"
-        fits = triton_cross_entropy.supported(shape, target)
-        return on_gpu and fits and self._enlarged_loss is not None

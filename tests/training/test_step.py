@@ -8,9 +8,9 @@ import optax
 import pytest
 
 from segnext_jax.ops import nmf
-from segnext_jax.ops.triton import cross_entropy as triton_cross_entropy
+from segnext_jax.ops.cross_entropy import is_whole_factor
 from segnext_jax.parallel.mesh import make_mesh, replicated, to_global
-from segnext_jax.training.objective import SegmentationObjective
+from segnext_jax.training import objective
 from segnext_jax.training.optimizer import make_optimizer, make_schedule
 from segnext_jax.training.program import make_program
 from segnext_jax.training.state import init_state
@@ -80,18 +80,20 @@ def test_meshes_equal_one_device(config, make_batch, data, spatial):
 @pytest.mark.usefixtures("smooth")
 @pytest.mark.parametrize(("data", "spatial"), [(4, 1), (2, 2)])
 def test_loss_may_enlarge_the_logits(config, make_batch, monkeypatch, data, spatial):
-    """By the kernel, interpreted; it is not called where rows are split."""
+    """By phases; not where rows are split."""
     batch = make_batch(0, 4, height=64, width=64)
-    one = first_step(config, batch, make_mesh(jax.devices()[:1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(objective, "is_whole_factor", lambda *_: False)
+        plain = first_step(config, batch, make_mesh(jax.devices()[:1]))
     calls = []
 
     def enlarges(*shapes):
         calls.append(shapes)
-        return triton_cross_entropy.supported(*shapes)
+        return is_whole_factor(*shapes)
 
-    monkeypatch.setattr(SegmentationObjective, "_loss_enlarges", staticmethod(enlarges))
+    monkeypatch.setattr(objective, "is_whole_factor", enlarges)
     mesh = make_mesh(jax.devices()[: data * spatial], data=data, spatial=spatial)
-    assert_same_step(first_step(config, batch, mesh), one)
+    assert_same_step(first_step(config, batch, mesh), plain)
     assert bool(calls) == (spatial == 1)
 
 

@@ -81,7 +81,7 @@ def make_loss(config: ConfigDict, num_classes: int) -> Loss:
 
 
 def make_enlarged_loss(config: ConfigDict, num_classes: int) -> Loss | None:
-    """`make_loss` of logits enlarged to their labels, if one kernel can do both."""
+    """`make_loss` of logits enlarged to their labels, if one operator can do both."""
     others = config.focal, config.dice, config.lovasz
     if any(others) or config.ohem != "none":
         return None

@@ -1,5 +1,9 @@
-"""The kernel of enlarged logits, interpreted, against enlarging them first."""
+"""Cross-entropy that enlarges its logits itself, against enlarging them first.
 
+By phases, and by the kernel for GPUs, which is interpreted.
+"""
+
+import re
 from functools import partial
 
 import jax
@@ -8,9 +12,12 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from segnext_jax.ops.cross_entropy import is_whole_factor
 from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.ops.triton.cross_entropy import supported
 from segnext_jax.training.losses import cross_entropy, enlarged_cross_entropy
+
+both = pytest.mark.parametrize("implementation", ["phases", "triton"])
 
 
 def draw(b=2, h=3, w=9, c=5, factor=8):
@@ -44,59 +51,86 @@ def assert_same(actual, expected):
     ("h", "w", "c", "factor"),
     [(1, 1, 2, 8), (3, 9, 5, 8), (2, 7, 19, 4), (4, 8, 3, 2), (1, 2, 3, 16)],
 )
-def test_equals_cross_entropy_of_enlarged_logits(h, w, c, factor):
+@both
+def test_equals_cross_entropy_of_enlarged_logits(h, w, c, factor, implementation):
     arrays = draw(h=h, w=w, c=c, factor=factor)
+    enlarged = partial(enlarged_cross_entropy, implementation=implementation)
     assert_same(
-        with_gradient(enlarged_cross_entropy, *arrays, normalizer="valid"),
+        with_gradient(enlarged, *arrays, normalizer="valid"),
         with_gradient(plain, *arrays, normalizer="valid"),
     )
 
 
 @pytest.mark.parametrize("normalizer", ["valid", "all"])
 @pytest.mark.parametrize("class_weights", [(), (1.0, 2.0, 0.0, 0.5, 3.0)])
-def test_normalizers_and_class_weights(normalizer, class_weights):
+@both
+def test_normalizers_and_class_weights(normalizer, class_weights, implementation):
     options = dict(normalizer=normalizer, class_weights=class_weights)
+    enlarged = partial(enlarged_cross_entropy, implementation=implementation)
     assert_same(
-        with_gradient(enlarged_cross_entropy, *draw(), **options),
+        with_gradient(enlarged, *draw(), **options),
         with_gradient(plain, *draw(), **options),
     )
 
 
-def test_large_logits_stay_finite():
+@both
+def test_large_logits_stay_finite(implementation):
     logits, label = draw()
-    (total, _), grad = with_gradient(
-        enlarged_cross_entropy, 1000 * logits, label, normalizer="valid"
-    )
+    enlarged = partial(enlarged_cross_entropy, implementation=implementation)
+    (total, _), grad = with_gradient(enlarged, 1000 * logits, label, normalizer="valid")
     (expected, _), _ = with_gradient(plain, 1000 * logits, label, normalizer="valid")
     np.testing.assert_allclose(total, expected, rtol=1e-5)
     assert np.isfinite(grad).all()
 
 
-def test_nothing_labelled():
+@both
+def test_nothing_labelled(implementation):
     logits, label = draw()
+    enlarged = partial(enlarged_cross_entropy, implementation=implementation)
     (total, weight), grad = with_gradient(
-        enlarged_cross_entropy, logits, np.full_like(label, 255), normalizer="valid"
+        enlarged, logits, np.full_like(label, 255), normalizer="valid"
     )
     assert total == weight == 0
     assert not grad.any()
 
 
-def test_devices_keep_their_examples():
+@both
+def test_devices_keep_their_examples(implementation):
     arrays = draw(b=8)
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
     placed = jax.device_put(arrays, NamedSharding(mesh, P("data")))
     function = jax.jit(
         jax.value_and_grad(
-            partial(enlarged_cross_entropy, normalizer="valid"), has_aux=True
+            partial(
+                enlarged_cross_entropy,
+                normalizer="valid",
+                implementation=implementation,
+            ),
+            has_aux=True,
         )
     )
     assert_same(function(*placed), with_gradient(plain, *arrays, normalizer="valid"))
-    assert "all-gather(" not in function.lower(*placed).compile().as_text()
+    program = function.lower(*placed).compile().as_text()
+    assert not re.search(r"all-gather|collective-permute|all-to-all", program)
 
 
-def test_says_what_fits_the_kernel():
-    assert supported((2, 3, 5, 19), (2, 24, 40))
-    assert not supported((2, 3, 5, 19), (2, 24, 39))
-    assert not supported((2, 3, 5, 19), (2, 24, 20))
-    assert not supported((2, 3, 5, 19), (2, 9, 15))
-    assert not supported((2, 3, 5, 19), (2, 3, 5))
+@both
+def test_says_what_fits(implementation):
+    fits = {"phases": is_whole_factor, "triton": supported}[implementation]
+    assert fits((2, 3, 5, 19), (2, 24, 40))
+    assert not fits((2, 3, 5, 19), (2, 24, 39))
+    # The kernel has one factor, a power of two.
+    of_phases = implementation == "phases"
+    assert fits((2, 3, 5, 19), (2, 24, 20)) == of_phases
+    assert fits((2, 3, 5, 19), (2, 9, 15)) == of_phases
+    assert fits((2, 3, 5, 19), (2, 3, 5)) == of_phases
+
+
+@pytest.mark.parametrize("size", [(9, 15), (6, 20), (3, 5)])
+def test_phases_of_any_whole_factor(size):
+    logits, _ = draw(h=3, w=5)
+    label = np.random.default_rng(1).integers(0, 5, (2, *size)).astype(np.int32)
+    assert_same(
+        with_gradient(enlarged_cross_entropy, logits, label, normalizer="valid"),
+        with_gradient(plain, logits, label, normalizer="valid"),
+    )

@@ -1,0 +1,166 @@
+"""Cross-entropy of logits that are enlarged to their labels, without enlarging them.
+
+Every pixel of the logits becomes factor × factor pixels. Those at the same place within
+theirs, a phase, are as many as there are logits, blended by the same weights of their
+neighbours. One phase after the other, nothing at the size of the labels but the labels
+is in memory: for SegNeXt-T and 2 × 512² a CPU takes 26 ms instead of 54.
+"""
+
+from collections.abc import Iterable
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from segnext_jax.ops.outlined import outlined
+from segnext_jax.ops.resize import blend_weights
+
+
+def is_whole_factor(shape: tuple[int, ...], label_shape: tuple[int, ...]) -> bool:
+    """Whether logits [b h w c] need only whole factors to be as large as [b H W]."""
+    sides = zip(shape[1:3], label_shape[1:], strict=True)
+    return all(new % old == 0 for old, new in sides)
+
+
+def enlarged_cross_entropy(
+    logits: jax.Array, label: jax.Array, class_weights: jax.Array, ignore_label: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Sums over the pixels of each example, and the gradient of the first.
+
+    Args:
+      logits: [b h w c], float32; enlarged as by ops/resize.py, by whole factors.
+      label: [b H W] int32.
+      class_weights: [c] float32, of the pixels of each class.
+      ignore_label: of pixels that do not count.
+
+    Returns:
+      Weighted cross-entropy [b], weights [b], and the gradient of the first to the
+      logits, [b h w c]; all float32.
+    """
+    b, h, w, _ = logits.shape
+    rows, columns = label.shape[1] // h, label.shape[2] // w
+    label = jnp.where(label == ignore_label, -1, label)
+    phases = label.reshape(b, h, rows, w, columns).transpose(2, 4, 0, 1, 3)
+    planes = _pad(logits)
+    row_weights, column_weights = (blend_weights(n).T for n in (rows, columns))
+
+    def add_rows(carry, phase):
+        grad, sums = carry
+        label, weights = phase
+        strip = _blend_rows(planes, weights)
+
+        def add_columns(sums, phase):
+            label, weights = phase
+            largest = _largest(strip, weights)
+            total = _sum_exponentials(strip, weights, largest)
+            losses = _weighted_losses(
+                strip, weights, largest, total, label, class_weights
+            )
+            grad = _gradient(strip, weights, largest, total, label, losses[1])
+            return sums + losses, grad
+
+        sums, grads = lax.scan(add_columns, sums, (label, column_weights))
+        return (grad + _spread_rows(_spread_columns(grads), weights), sums), None
+
+    start = jnp.zeros_like(planes), jnp.zeros((2, b, h, w), jnp.float32)
+    (grad, sums), _ = lax.scan(add_rows, start, (phases, row_weights))
+    total, weight = sums.sum(axis=(2, 3))
+    return total, weight, _unpad(grad)
+
+
+def _pad(logits: jax.Array) -> jax.Array:
+    """[b h w c] → [b c h+2 w+2], where the edges are there twice."""
+    planes = jnp.moveaxis(logits, -1, 1)
+    return jnp.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+
+
+def _unpad(grad: jax.Array) -> jax.Array:
+    """The transpose of `_pad`. That of XLA would send zeros between devices."""
+    for axis, along in ((2, (slice(None), None)), (3, (slice(None),))):
+        length = grad.shape[axis] - 2
+        first, inner, last = jnp.split(grad, (1, length + 1), axis)
+        index = jnp.arange(length)[along]
+        grad = inner + jnp.where(index == 0, first, 0)
+        grad += jnp.where(index == length - 1, last, 0)
+    return jnp.moveaxis(grad, 1, -1)
+
+
+@outlined
+def _blend_rows(planes: jax.Array, weights: jax.Array) -> jax.Array:
+    h = planes.shape[2] - 2
+    return _add(planes[:, :, k : k + h] * weights[k] for k in range(3))
+
+
+def _blend_columns(strip: jax.Array, weights: jax.Array) -> list[jax.Array]:
+    """[b c h w+2] → the logits [b h w] of each class."""
+    w = strip.shape[-1] - 2
+    return [
+        _add(strip[:, c, :, k : k + w] * weights[k] for k in range(3))
+        for c in range(strip.shape[1])
+    ]
+
+
+@outlined
+def _largest(strip: jax.Array, weights: jax.Array) -> jax.Array:
+    largest, *others = _blend_columns(strip, weights)
+    for logits in others:
+        largest = jnp.maximum(largest, logits)
+    return largest
+
+
+@outlined
+def _sum_exponentials(strip, weights, largest) -> jax.Array:
+    return _add(jnp.exp(logits - largest) for logits in _blend_columns(strip, weights))
+
+
+@outlined
+def _weighted_losses(
+    strip, weights, largest, exponentials, label, class_weights
+) -> jax.Array:
+    """[2 b h w]: cross-entropy times the weight of its class, and that weight."""
+    picked = weight = jnp.zeros_like(largest)
+    for c, logits in enumerate(_blend_columns(strip, weights)):
+        picked = jnp.where(label == c, logits, picked)
+        weight = jnp.where(label == c, class_weights[c], weight)
+    losses = largest + jnp.log(exponentials) - picked
+    return jnp.stack([jnp.where(weight > 0, losses * weight, 0), weight])
+
+
+@outlined
+def _gradient(strip, weights, largest, exponentials, label, weight) -> jax.Array:
+    """Of the losses of a phase to its logits, [b c h 2+w+2] with 0 at the edges."""
+    scale = weight / exponentials
+    grad = jnp.stack(
+        [
+            jnp.exp(logits - largest) * scale - jnp.where(label == c, weight, 0)
+            for c, logits in enumerate(_blend_columns(strip, weights))
+        ],
+        axis=1,
+    )
+    return jnp.pad(grad, ((0, 0), (0, 0), (0, 0), (2, 2)))
+
+
+@outlined
+def _spread_columns(grads: jax.Array) -> jax.Array:
+    """Of all phases of a row, [factor b c h 2+w+2] → of the strip, [b c h w+2]."""
+    width = grads.shape[-1] - 2
+    return _add(
+        grad[..., 2 - k : 2 - k + width] * weights[k]
+        for grad, weights in zip(grads, blend_weights(len(grads)).T, strict=True)
+        for k in range(3)
+        if weights[k]
+    )
+
+
+@outlined
+def _spread_rows(grad: jax.Array, weights: jax.Array) -> jax.Array:
+    """Of a strip → of all planes, [b c h+2 w+2]."""
+    return _add(
+        jnp.pad(grad * weights[k], ((0, 0), (0, 0), (k, 2 - k), (0, 0)))
+        for k in range(3)
+    )
+
+
+def _add(arrays: Iterable[jax.Array]) -> jax.Array:
+    return reduce(jnp.add, arrays)
