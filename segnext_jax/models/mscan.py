@@ -22,6 +22,7 @@ from segnext_jax.ops.depthwise import Implementation, Layer
 from segnext_jax.ops.feed_forward import feed_forward_by_rows, strip_height
 from segnext_jax.ops.gelu import gelu
 from segnext_jax.ops.halo import AxisName
+from segnext_jax.ops.keep import keep
 from segnext_jax.ops.matmul import matmul
 from segnext_jax.ops.multi_scale import multi_scale_conv
 from segnext_jax.ops.valid import Size, halve, zero_outside
@@ -152,15 +153,14 @@ class Block(nn.Module):
             return x + ffn(x, train=train, size=size)
         norm = make_batch_norm(self.dtype, self.axis_name, train=train)
         first, second = (None, None) if scales is None else scales
+        scale = partial(LayerScale, x.shape[-1])
 
         y = norm(name="norm1")(x)
-        y = attention(y, size)
-        y = LayerScale(self.dtype, name="layer_scale1")(y)
+        y = attention(y, size) * scale(name="layer_scale1")().astype(self.dtype)
         x = x + scale_examples(y, first)
 
         y = norm(name="norm2")(x)
-        y = ffn(y, train=train, size=size)
-        y = LayerScale(self.dtype, name="layer_scale2")(y)
+        y = ffn(y, train=train, size=size, scale=scale(name="layer_scale2")())
         return x + scale_examples(y, second)
 
 
@@ -178,7 +178,7 @@ class Attention(nn.Module):
         y = gelu(y)
         y = y * self._weights(y, size)
         if self.is_folded:  # of the block, too
-            x = LayerScale(self.dtype, name="shortcut")(x)
+            x = x * LayerScale(x.shape[-1], name="shortcut")().astype(self.dtype)
         return x + self._pointwise(y, name="proj2")
 
     def _weights(self, x: jax.Array, size: Size) -> jax.Array:
@@ -201,11 +201,14 @@ class Attention(nn.Module):
     def _pointwise(self, x: jax.Array, *, name: str) -> jax.Array:
         layer = pointwise_params(x.shape[-1], x.shape[-1], self.dtype, name=name)
         x = x.astype(self.dtype)
-        return matmul(x, layer.kernel, implementation=self.depthwise) + layer.bias
+        return keep(matmul(x, layer.kernel, implementation=self.depthwise) + layer.bias)
 
 
 class FeedForward(nn.Module):
-    """Expand, 3×3 depthwise, exact GELU, project: [b h w c]."""
+    """Expand, 3×3 depthwise, exact GELU, project: [b h w c].
+
+    All of it times `scale` [c], if there is one.
+    """
 
     ratio: int
     dtype: Dtype
@@ -213,12 +216,19 @@ class FeedForward(nn.Module):
     axis_name: AxisName = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        size: Size = None,
+        scale: jax.Array | None = None,
+    ) -> jax.Array:
         dim = x.shape[-1]
         hidden = self.ratio * dim
         x = x.astype(self.dtype)
         expand = pointwise_params(dim, hidden, self.dtype, name="expand")
-        project = pointwise_params(hidden, dim, self.dtype, name="project")
+        project = pointwise_params(hidden, dim, self.dtype, name="project", scale=scale)
         conv = depthwise_params((3, 3), hidden, self.dtype, name="conv3x3")
         rows = None
         if self.depthwise == "auto" and self.axis_name is None:

@@ -9,8 +9,8 @@ from jax import lax
 
 from segnext_jax.ops.valid import Size
 
-# What the backward computes again instead of keeping it: nothing, one block or the
-# whole stack at a time.
+# What the backward computes again instead of keeping it: next to nothing, one block or
+# the whole stack at a time.
 Remat = Literal["none", "block", "stage"]
 
 
@@ -48,6 +48,8 @@ class Stack(nn.Module):
         def run_stack(x, variables):
             step = jax.checkpoint(run_block) if self.remat == "block" else run_block
             if _are_scanned(train):
+                if self.remat == "none":
+                    step = jax.checkpoint(run_block, policy=_is_kept, prevent_cse=False)
                 return lax.scan(step, x, (variables, scales))
             step = jax.jit(step)  # traced for one block, not for each
             updates = []
@@ -88,3 +90,11 @@ def _are_scanned(train: bool) -> bool:
     """
     platform = jax.default_backend()
     return platform == "tpu" or (platform == "cpu" and train)
+
+
+def _is_kept(primitive, *_, **__) -> bool:
+    """For the backward of a loop: what `keep` names, and sums, are not computed again.
+
+    Everything else is cheap to compute, and would be copied to a stack and from it.
+    """
+    return primitive.name in ("name", "reduce_sum")

@@ -6,6 +6,7 @@ import jax
 
 from segnext_jax.ops.depthwise import Implementation, Layer, choose, depthwise_conv
 from segnext_jax.ops.halo import AxisName
+from segnext_jax.ops.keep import keep
 from segnext_jax.ops.triton import depthwise as triton_depthwise
 from segnext_jax.ops.triton.strips import Strips, add_strips, add_strips_gradients
 from segnext_jax.ops.valid import Size, zero_outside
@@ -44,11 +45,11 @@ def multi_scale_conv(
         )
         return y + layer.bias
 
-    features = conv(x, base)
+    features = keep(conv(x, base))
     total = features
     for across, down in pairs:
         total = total + conv(conv(features, across), down)
-    return total
+    return keep(total)
 
 
 @jax.custom_vjp
