@@ -20,6 +20,8 @@ from segnext_jax.ops.strips import in_strips
 from segnext_jax.ops.valid import Size
 
 _STRIP_BYTES = 2 * 2**20
+# Fewer, and the rows next to a strip, computed twice, cost more than the cache gives.
+_LEAST_ROWS = 8
 
 
 def strip_height(x: jax.Array, hidden: int, *, train: bool = False) -> int | None:
@@ -31,7 +33,8 @@ def strip_height(x: jax.Array, hidden: int, *, train: bool = False) -> int | Non
     b, h, w, _ = x.shape
     if jax.default_backend() != "cpu" or not all(isinstance(n, int) for n in (b, h, w)):
         return None
-    rows = max(_STRIP_BYTES // (b * w * hidden * x.dtype.itemsize), 1)
+    row_bytes = b * w * hidden * x.dtype.itemsize
+    rows = max(_STRIP_BYTES // row_bytes, _LEAST_ROWS)
     if rows >= h:
         return h if train else None
     return rows

@@ -81,10 +81,11 @@ def test_images_smaller_than_their_arrays():
 def test_strips_have_so_many_bytes(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     monkeypatch.setattr(feed_forward, "_STRIP_BYTES", 3 * 2 * 5 * HIDDEN * 4)
+    monkeypatch.setattr(feed_forward, "_LEAST_ROWS", 2)
     x = jnp.zeros(SHAPE)
     assert strip_height(x, HIDDEN) == 3
     assert strip_height(x.astype(jnp.bfloat16), HIDDEN) == 6
-    assert strip_height(x, 100 * HIDDEN) == 1
+    assert strip_height(x, 100 * HIDDEN) == 2
     assert strip_height(x[:, :3], HIDDEN) is None  # all of it
     assert strip_height(x[:, :3], HIDDEN, train=True) == 3
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
