@@ -77,10 +77,10 @@ def _pad(logits: jax.Array) -> jax.Array:
 
 def _unpad(grad: jax.Array) -> jax.Array:
     """The transpose of `_pad`. That of XLA would send zeros between devices."""
-    for axis, along in ((2, (slice(None), None)), (3, (slice(None),))):
+    for axis in (2, 3):
         length = grad.shape[axis] - 2
         first, inner, last = jnp.split(grad, (1, length + 1), axis)
-        index = jnp.arange(length)[along]
+        index = lax.broadcasted_iota(jnp.int32, inner.shape, axis)
         grad = inner + jnp.where(index == 0, first, 0)
         grad += jnp.where(index == length - 1, last, 0)
     return jnp.moveaxis(grad, 1, -1)
