@@ -29,11 +29,9 @@ class LayerParams(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, scale: jax.Array | None = None) -> Layer:
+    def __call__(self) -> Layer:
         kernel = self.param("kernel", self.kernel_init, self.shape)
         bias = self.param("bias", nn.initializers.zeros, self.shape[-1:])
-        if scale is not None:
-            kernel, bias = kernel * scale, bias * scale
         return Layer(*nn.dtypes.promote_dtype(kernel, bias, dtype=self.dtype))
 
 
@@ -46,20 +44,9 @@ def depthwise_params(
     return LayerParams((*kernel_size, channels), init, dtype, name=name)()
 
 
-def pointwise_params(
-    inputs: int,
-    outputs: int,
-    dtype: Dtype,
-    *,
-    name: str,
-    scale: jax.Array | None = None,
-) -> Layer:
-    """Kernel [inputs outputs] and bias of a 1×1 convolution of this name.
-
-    Times `scale` [outputs], if there is one: the outputs are what they would be times
-    `scale`, and neither direction has to read them again for it.
-    """
-    return LayerParams((inputs, outputs), fan_out_normal, dtype, name=name)(scale)
+def pointwise_params(inputs: int, outputs: int, dtype: Dtype, *, name: str) -> Layer:
+    """Kernel [inputs outputs] and bias of a 1×1 convolution of this name."""
+    return LayerParams((inputs, outputs), fan_out_normal, dtype, name=name)()
 
 
 class StridedConv(nn.Module):
@@ -103,10 +90,12 @@ def scale_examples(x: jax.Array, scales: jax.Array | None) -> jax.Array:
 
 
 class LayerScale(nn.Module):
-    """A learned factor of every channel that starts at 0.01: float32 [dim]."""
+    """Multiplies every channel by a learned factor that starts at 0.01."""
 
-    dim: int
+    dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self) -> jax.Array:
-        return self.param("scale", nn.initializers.constant(1e-2), (self.dim,))
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.constant(1e-2), (x.shape[-1],))
+        x, scale = nn.dtypes.promote_dtype(x, scale, dtype=self.dtype)
+        return x * scale

@@ -153,14 +153,15 @@ class Block(nn.Module):
             return x + ffn(x, train=train, size=size)
         norm = make_batch_norm(self.dtype, self.axis_name, train=train)
         first, second = (None, None) if scales is None else scales
-        scale = partial(LayerScale, x.shape[-1])
 
         y = norm(name="norm1")(x)
-        y = attention(y, size) * scale(name="layer_scale1")().astype(self.dtype)
+        y = attention(y, size)
+        y = LayerScale(self.dtype, name="layer_scale1")(y)
         x = x + scale_examples(y, first)
 
         y = norm(name="norm2")(x)
-        y = ffn(y, train=train, size=size, scale=scale(name="layer_scale2")())
+        y = keep(ffn(y, train=train, size=size))
+        y = LayerScale(self.dtype, name="layer_scale2")(y)
         return x + scale_examples(y, second)
 
 
@@ -178,7 +179,7 @@ class Attention(nn.Module):
         y = gelu(y)
         y = y * self._weights(y, size)
         if self.is_folded:  # of the block, too
-            x = x * LayerScale(x.shape[-1], name="shortcut")().astype(self.dtype)
+            x = LayerScale(self.dtype, name="shortcut")(x)
         return x + self._pointwise(y, name="proj2")
 
     def _weights(self, x: jax.Array, size: Size) -> jax.Array:
@@ -205,10 +206,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Expand, 3×3 depthwise, exact GELU, project: [b h w c].
-
-    All of it times `scale` [c], if there is one.
-    """
+    """Expand, 3×3 depthwise, exact GELU, project: [b h w c]."""
 
     ratio: int
     dtype: Dtype
@@ -216,19 +214,12 @@ class FeedForward(nn.Module):
     axis_name: AxisName = None
 
     @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        *,
-        train: bool,
-        size: Size = None,
-        scale: jax.Array | None = None,
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
         dim = x.shape[-1]
         hidden = self.ratio * dim
         x = x.astype(self.dtype)
         expand = pointwise_params(dim, hidden, self.dtype, name="expand")
-        project = pointwise_params(hidden, dim, self.dtype, name="project", scale=scale)
+        project = pointwise_params(hidden, dim, self.dtype, name="project")
         conv = depthwise_params((3, 3), hidden, self.dtype, name="conv3x3")
         rows = None
         if self.depthwise == "auto" and self.axis_name is None:
