@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from segnext_jax.ops.depthwise import (
-    Layer,
+from segnext_jax.ops.depthwise import Layer
+from segnext_jax.ops.gelu import gelu, gelu_gradient
+from segnext_jax.ops.kernel_gradient import (
     columns_of_runs,
     fill_last_run,
-    pad,
     sum_products,
-    sum_taps,
 )
-from segnext_jax.ops.gelu import gelu, gelu_gradient
 from segnext_jax.ops.outlined import outlined
+from segnext_jax.ops.pad import pad
+from segnext_jax.ops.shift import sum_taps
 from segnext_jax.ops.strips import in_strips
 from segnext_jax.ops.valid import Size
 

@@ -46,6 +46,19 @@ def pad_rows(
     return jnp.concatenate(parts, axis=1)
 
 
+def neighbouring_rows(
+    x: jax.Array, kernel_height: int, axis_name: AxisName = None
+) -> tuple[jax.Array, tuple[int, int]]:
+    """`x` [b h w c] with the rows of other devices that an odd kernel reads.
+
+    Also returns the rows of 0 that it still lacks above and below, if all are here.
+    """
+    reach = kernel_height // 2
+    if axis_name is None:
+        return x, (reach, reach)
+    return pad_rows(x, reach, reach, axis_name), (0, 0)
+
+
 def repeat_edges(x: jax.Array, axis_name: AxisName = None) -> jax.Array:
     """One row of the neighbours on both sides, or the outermost row of the image again.
 

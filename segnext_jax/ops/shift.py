@@ -1,0 +1,66 @@
+"""Depthwise convolution by shift-and-add, for CPUs and TPUs: ops/depthwise.py."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from segnext_jax.ops.halo import AxisName, neighbouring_rows, pad_rows
+from segnext_jax.ops.kernel_gradient import kernel_gradient
+from segnext_jax.ops.outlined import outlined
+from segnext_jax.ops.pad import pad
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def shift_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
+    """`depthwise_conv` with a backward of its own."""
+    kh, kw, _ = kernel.shape
+    x, rows = neighbouring_rows(x, kh, axis_name)
+    # A column more than needed: rows of a multiple of 4 kB lie in the same few sets of
+    # a CPU's cache and drive each other out; tall kernels take up to twice as long.
+    padded = pad(x, rows=rows, columns=(kw // 2, kw // 2 + 1))
+    return _sum_taps(padded, kernel, width=x.shape[2])
+
+
+def sum_taps(padded: jax.Array, kernel: jax.Array, *, width: int) -> jax.Array:
+    """Convolves every channel by shift-and-add, all rows that are, and `width` columns.
+
+    Sums in float32: [b h+kh-1 w+kw-1… c] → [b h width c] in the dtype of `padded`.
+    """
+    kh, kw, _ = kernel.shape
+    b, h, _, c = padded.shape
+    h += 1 - kh
+    total = jnp.zeros((b, h, width, c), jnp.float32)
+    for i in range(kh):
+        for j in range(kw):
+            shifted = padded[:, i : i + h, j : j + width].astype(jnp.float32)
+            total += shifted * kernel[i, j].astype(jnp.float32)
+    return total.astype(padded.dtype)
+
+
+_sum_taps = outlined(sum_taps, static_argnames=("width",))
+
+
+def _shift_conv_fwd(x, kernel, axis_name):
+    return shift_conv(x, kernel, axis_name), (x, kernel)
+
+
+def _shift_conv_bwd(axis_name, residuals, grad):
+    x, kernel = residuals
+    # The transpose of a SAME convolution with an odd kernel is the SAME convolution
+    # with the kernel turned by 180 degrees: rows are exchanged as in the forward.
+    return (
+        shift_conv(grad, kernel[::-1, ::-1], axis_name),
+        kernel_gradient(x, grad, kernel, axis_name),
+    )
+
+
+shift_conv.defvjp(_shift_conv_fwd, _shift_conv_bwd)
+
+
+def plain_shift_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
+    """The same without calls that only XLA for CPUs should get."""
+    kh, kw, _ = kernel.shape
+    padded = pad_rows(x, kh // 2, kh // 2, axis_name)
+    padded = jnp.pad(padded, ((0, 0), (0, 0), (kw // 2, kw // 2), (0, 0)))
+    return sum_taps(padded, kernel, width=x.shape[2])
