@@ -1,15 +1,13 @@
 """Softmax cross-entropy of pixels, weighted by class or of the hard ones; of images."""
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from segnext_jax.ops import cross_entropy as phases
-from segnext_jax.ops.triton import cross_entropy as triton
+from segnext_jax.ops.cross_entropy import Implementation
+from segnext_jax.ops.cross_entropy import enlarged_cross_entropy as sums_of_examples
 from segnext_jax.training.losses.labels import (
     IGNORE_LABEL,
     Normalizer,
@@ -18,8 +16,6 @@ from segnext_jax.training.losses.labels import (
     is_class,
 )
 from segnext_jax.training.losses.ohem import Ohem, hard_pixels
-
-Implementation = Literal["auto", "phases", "triton"]
 
 
 def cross_entropy(
@@ -81,43 +77,22 @@ def enlarged_cross_entropy(
       label: [b H W] train ids, 255 = ignored; H and W whole multiples of h and w.
       normalizer: as `cross_entropy`.
       class_weights: as `cross_entropy`.
-      implementation: "phases" is ops/cross_entropy.py, "triton" a kernel for GPUs,
-        "auto" that kernel on GPUs where it is `supported`.
+      implementation: as of ops/cross_entropy.py.
 
     Returns:
       (total, weight) as `cross_entropy`.
     """
     check_normalizer(normalizer)
-    if implementation == "auto":
-        fits = triton.supported(logits.shape, label.shape)
-        on_gpu = jax.default_backend() == "gpu"
-        implementation = "triton" if on_gpu and fits else "phases"
     weights = jnp.asarray(class_weights or (1.0,) * logits.shape[-1], jnp.float32)
-    logits, label = logits.astype(jnp.float32), label.astype(jnp.int32)
-    total, weight = _enlarged(logits, label, weights, implementation)
+    total, weight = sums_of_examples(
+        logits.astype(jnp.float32),
+        label.astype(jnp.int32),
+        weights,
+        IGNORE_LABEL,
+        implementation=implementation,
+    )
     weight = jnp.sum(weight) / label.size if normalizer == "valid" else jnp.ones(())
     return jnp.sum(total) / label.size, weight
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _enlarged(logits, label, weights, implementation):
-    return _enlarged_fwd(logits, label, weights, implementation)[0]
-
-
-def _enlarged_fwd(logits, label, weights, implementation):
-    module = {"phases": phases, "triton": triton}[implementation]
-    # The gradient is the sum's but for a factor: one pass makes both.
-    total, weight, grad = module.enlarged_cross_entropy(
-        logits, label, weights, IGNORE_LABEL
-    )
-    return (total, weight), grad
-
-
-def _enlarged_bwd(implementation, grad, cotangents):
-    return cotangents[0][:, None, None, None] * grad, None, None
-
-
-_enlarged.defvjp(_enlarged_fwd, _enlarged_bwd)
 
 
 def soft_cross_entropy(
