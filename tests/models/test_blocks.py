@@ -61,6 +61,15 @@ def test_loops_change_no_value(run, kept, remat, monkeypatch):
     assert_same(step(params), kept)
 
 
+def test_loops_keep_what_is_dear_to_compute(run, monkeypatch):
+    """Of each block of stage 1: what enters it, four products and two convolutions."""
+    monkeypatch.setattr(stack, "_are_scanned", lambda train: True)
+    loss, params = run("none")
+    _, vjp = jax.vjp(lambda params: loss(params)[0], params)
+    shapes = [x.shape for x in jax.tree.leaves(vjp)]
+    assert shapes.count((3, 2, 16, 8, 8)) == 7
+
+
 @pytest.mark.parametrize("remat", ["block", "stage"])
 def test_remat_changes_no_value(run, kept, remat, monkeypatch):
     monkeypatch.setattr(stack, "_are_scanned", lambda train: False)
