@@ -22,6 +22,7 @@ from segnext_jax.ops.valid import Size
 _STRIP_BYTES = 2 * 2**20
 # Fewer, and the rows next to a strip, computed twice, cost more than the cache gives.
 _LEAST_ROWS = 8
+_LEAST_PIXELS = 2048  # of fewer, products of matrices take up to a tenth longer
 
 
 def strip_height(x: jax.Array, hidden: int, *, train: bool = False) -> int | None:
@@ -34,7 +35,7 @@ def strip_height(x: jax.Array, hidden: int, *, train: bool = False) -> int | Non
     if jax.default_backend() != "cpu" or not all(isinstance(n, int) for n in (b, h, w)):
         return None
     row_bytes = b * w * hidden * x.dtype.itemsize
-    rows = max(_STRIP_BYTES // row_bytes, _LEAST_ROWS)
+    rows = max(_STRIP_BYTES // row_bytes, _LEAST_ROWS, _LEAST_PIXELS // (b * w))
     if rows >= h:
         return h if train else None
     return rows
@@ -69,17 +70,18 @@ def feed_forward_by_rows(
     limit = jnp.array([[h, w]]) if size is None else size
     strips = -(-h // rows)
     rows = -(-h // strips)
+    project = Layer(project.kernel.T, project.bias)
     return in_strips(_strip, x, (expand, conv, project), limit, rows, 1)
 
 
 def _strip(x, first_row, layers, limit):
-    expand, conv, project = layers
+    expand, conv, project_transposed = layers
     row = first_row + jnp.arange(x.shape[1])
     inside = ((row >= 0) & (row < limit[:, 0, None]))[:, :, None]
     inside &= (jnp.arange(x.shape[2]) < limit[:, 1, None])[:, None]
     inside = inside[..., None].astype(x.dtype)
-    y = _widen(x, expand.kernel)
-    return _hidden(y, inside, expand.bias, conv) @ project.kernel + project.bias
+    y = _hidden(_widen(x, expand.kernel), inside, expand.bias, conv)
+    return _narrow(y, project_transposed.kernel) + project_transposed.bias
 
 
 @jax.custom_vjp
@@ -134,7 +136,12 @@ _before_gelu = outlined(gelu_gradient)
 
 @jax.custom_vjp
 def _widen(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x @ kernel, whose backward transposes `x` instead of its wide gradient."""
+    """x @ kernel, [b h w c] and [c d] → [b h w d].
+
+    The kernel's gradient, like that of `_narrow`, is a product of the transposed narrow
+    features and the wide ones: the other way round, and transposed, it takes twice as
+    long.
+    """
     return x @ kernel
 
 
@@ -144,8 +151,31 @@ def _widen_fwd(x, kernel):
 
 def _widen_bwd(residuals, grad):
     x, kernel = residuals
-    pixels = (0, 1, 2)
-    return grad @ kernel.T, lax.dot_general(x, grad, ((pixels, pixels), ((), ())))
+    return grad @ kernel.T, _sum_outer_products(x, grad)
 
 
 _widen.defvjp(_widen_fwd, _widen_bwd)
+
+
+@jax.custom_vjp
+def _narrow(y: jax.Array, kernel: jax.Array) -> jax.Array:
+    """y @ kernel.T, [b h w d] and [c d] → [b h w c]."""
+    return y @ kernel.T
+
+
+def _narrow_fwd(y, kernel):
+    return y @ kernel.T, (y, kernel)
+
+
+def _narrow_bwd(residuals, grad):
+    y, kernel = residuals
+    return grad @ kernel, _sum_outer_products(grad, y)
+
+
+_narrow.defvjp(_narrow_fwd, _narrow_bwd)
+
+
+def _sum_outer_products(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Over all pixels: [b h w c] and [b h w d] → [c d]."""
+    pixels = (0, 1, 2)
+    return lax.dot_general(x, y, ((pixels, pixels), ((), ())))

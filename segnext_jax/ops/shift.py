@@ -28,13 +28,15 @@ def sum_taps(padded: jax.Array, kernel: jax.Array, *, width: int) -> jax.Array:
     Sums in float32: [b h+kh-1 w+kw-1… c] → [b h width c] in the dtype of `padded`.
     """
     kh, kw, _ = kernel.shape
-    b, h, _, c = padded.shape
-    h += 1 - kh
-    total = jnp.zeros((b, h, width, c), jnp.float32)
-    for i in range(kh):
-        for j in range(kw):
-            shifted = padded[:, i : i + h, j : j + width].astype(jnp.float32)
-            total += shifted * kernel[i, j].astype(jnp.float32)
+    h = padded.shape[1] + 1 - kh
+    taps = [
+        padded[:, i : i + h, j : j + width].astype(jnp.float32)
+        * kernel[i, j].astype(jnp.float32)
+        for i in range(kh)
+        for j in range(kw)
+    ]
+    # Not from an array of zeros, which a loop's backward would keep, and read.
+    total = sum(taps[1:], taps[0])
     return total.astype(padded.dtype)
 
 

@@ -82,11 +82,14 @@ def test_strips_have_so_many_bytes(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     monkeypatch.setattr(feed_forward, "_STRIP_BYTES", 3 * 2 * 5 * HIDDEN * 4)
     monkeypatch.setattr(feed_forward, "_LEAST_ROWS", 2)
+    monkeypatch.setattr(feed_forward, "_LEAST_PIXELS", 2 * 5)
     x = jnp.zeros(SHAPE)
     assert strip_height(x, HIDDEN) == 3
     assert strip_height(x.astype(jnp.bfloat16), HIDDEN) == 6
     assert strip_height(x, 100 * HIDDEN) == 2
     assert strip_height(x[:, :3], HIDDEN) is None  # all of it
     assert strip_height(x[:, :3], HIDDEN, train=True) == 3
+    assert strip_height(x[:1], 100 * HIDDEN) == 2
+    assert strip_height(x[:1, :, :2], 100 * HIDDEN) == 5  # as many pixels
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert strip_height(x, HIDDEN) is None
