@@ -16,8 +16,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from benchmarks.turns import ROOT
 
 TOO_LARGE = ("RESOURCE_EXHAUSTED", "OutOfMemoryError", "out of memory")
 
@@ -71,9 +72,8 @@ def programs(peer: str | None, platform: str) -> Iterator[tuple[str, list[str]]]
     """(name, command without what is to be measured)."""
     yield "this project", [sys.executable, "-m", "benchmarks.train_step"]
     if peer:
-        script = str(Path(__file__).with_name("torch_peer.py"))
         device = "cuda" if platform == "gpu" else "cpu"
-        torch = [peer, script, "--device", device]
+        torch = [peer, "-m", "benchmarks.torch_peer", "--device", device]
         yield "PyTorch", torch
         yield "torch.compile", [*torch, "--compile"]
 
@@ -82,7 +82,7 @@ def largest(command: list[str], batches: list[int]) -> Result | None:
     """The first of the batches that fits."""
     for batch in sorted(batches, reverse=True):
         done = subprocess.run(
-            [*command, "--batch", str(batch)], capture_output=True, text=True
+            [*command, "--batch", str(batch)], capture_output=True, text=True, cwd=ROOT
         )
         if done.returncode == 0:
             return parse(batch, json.loads(done.stdout))

@@ -1,8 +1,8 @@
 """mmsegmentation's SegNeXt: the PyTorch side of benchmarks and parity checks.
 
-Runs in the environment of `requirements-torch.txt`; imports nothing of this project.
+Runs in the environment of `requirements-torch.txt`, and imports nothing of JAX.
 
-    python benchmarks/torch_peer.py --variant T --batch 2 --size 512 --steps 10
+    python -m benchmarks.torch_peer --variant T --batch 2 --size 512 --steps 10
 
 prints one JSON line with the median time of a train step, or with `--run forward` of
 the classes of whole images at their size, and the peak of the memory. With `--serve` it
@@ -13,7 +13,6 @@ framework can be timed in alternation with it. bfloat16 is autocast's.
 
 import argparse
 import contextlib
-import ctypes
 import json
 import logging
 import os
@@ -29,6 +28,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from benchmarks.host_memory import keep_freed_memory
 
 
 class Variant(NamedTuple):
@@ -191,7 +192,7 @@ def make_timers(
 def main() -> None:
     args = _parse_args()
     torch.set_num_threads(args.threads)
-    _keep_freed_memory()
+    keep_freed_memory()
     clock = {"wall": time.perf_counter, "cpu": time.process_time}[args.clock]
     timers = make_timers(
         args.variant,
@@ -280,17 +281,6 @@ def quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         yield
     logging.disable(logging.NOTSET)
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc reuse large blocks: PyTorch's best time on a CPU, about a tenth less.
-
-    By default every activation is mapped anew and its pages fault in again.
-    """
-    libc = ctypes.CDLL(None)
-    m_trim_threshold, m_mmap_max = -1, -4
-    libc.mallopt(m_mmap_max, 0)
-    libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def stub_mmcv_ext() -> None:

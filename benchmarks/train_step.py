@@ -14,6 +14,7 @@ import json
 import jax
 import numpy as np
 
+from benchmarks.host_memory import keep_freed_memory
 from benchmarks.turns import (
     CLOCKS,
     Timer,
@@ -41,6 +42,7 @@ def main() -> None:
     add_peer_flags(parser)
     args = parser.parse_args()
 
+    keep_freed_memory()
     names = ("variant", "batch", "size", "dtype")
     options = {name: vars(args)[name] for name in names}
     with torch_peers(args, "step", **options, clock=args.clock) as peers:

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+ROOT = Path(__file__).parents[1]
 # Runs once and returns seconds.
 Timer = Callable[[], float]
 # "cpu" is the sum over threads: fair where other programs take cores away, which stalls
@@ -103,14 +104,15 @@ class TorchPeer:
     """
 
     def __init__(self, python: str, run: str, *flags: str, **options: Any):
-        script = Path(__file__).with_name("torch_peer.py")
-        command = [python, str(script), "--serve", f"--run={run}", *flags]
+        command = [python, "-m", "benchmarks.torch_peer", "--serve", f"--run={run}"]
+        command += flags
         for name, value in options.items():
             values = value if isinstance(value, list | tuple) else [value]
             command += [f"--{name}", *map(str, values)]
         self._run = run
         self._process = subprocess.Popen(
             command,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
