@@ -192,3 +192,18 @@ def test_only_cpus_keep_xla_from_fusing(platform):
     conv = jax.jit(partial(depthwise_conv, implementation="portable"))
     program = conv.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
     assert ('inlineable = "false"' in program) == (platform == "cpu")
+
+
+def test_a_loop_keeps_no_zeros_for_its_backward():
+    x, kernel, _ = draw((4, 4), (3, 3))
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def step(x, kernel):
+        return depthwise_conv(jnp.sin(x), kernel, implementation="shift"), None
+
+    def run(kernels):
+        y, _ = lax.scan(step, x, kernels)
+        return jnp.sum(jnp.sin(y))
+
+    gradient = jax.jit(jax.grad(run)).lower(jnp.stack([kernel, kernel]))
+    assert "() -> tensor<2x4x4x3xf32>" not in gradient.as_text()
