@@ -18,8 +18,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from benchmarks.turns import ROOT
-
 TOO_LARGE = ("RESOURCE_EXHAUSTED", "OutOfMemoryError", "out of memory")
 
 
@@ -82,7 +80,7 @@ def largest(command: list[str], batches: list[int]) -> Result | None:
     """The first of the batches that fits."""
     for batch in sorted(batches, reverse=True):
         done = subprocess.run(
-            [*command, "--batch", str(batch)], capture_output=True, text=True, cwd=ROOT
+            [*command, "--batch", str(batch)], capture_output=True, text=True
         )
         if done.returncode == 0:
             return parse(batch, json.loads(done.stdout))

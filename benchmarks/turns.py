@@ -8,12 +8,10 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 
-ROOT = Path(__file__).parents[1]
 # Runs once and returns seconds.
 Timer = Callable[[], float]
 # "cpu" is the sum over threads: fair where other programs take cores away, which stalls
@@ -112,7 +110,6 @@ class TorchPeer:
         self._run = run
         self._process = subprocess.Popen(
             command,
-            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
