@@ -70,7 +70,7 @@ def feed_forward_by_rows(
     limit = jnp.array([[h, w]]) if size is None else size
     strips = -(-h // rows)
     rows = -(-h // strips)
-    project = Layer(project.kernel.T, project.bias)
+    project = Layer(project.kernel.T, project.bias)  # as `_narrow` takes it
     return in_strips(_strip, x, (expand, conv, project), limit, rows, 1)
 
 
