@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segnext_jax.models.layers import Dtype, Initializer
+from segnext_jax.models.layers import Dtype, Initializer, dense_product
 from segnext_jax.ops import nmf
 from segnext_jax.ops.halo import AxisName
+from segnext_jax.ops.matmul import product
 from segnext_jax.ops.resize import resize_valid
 from segnext_jax.ops.valid import Size, halve, inside, zero_outside
 
@@ -44,7 +45,8 @@ class LightHam(nn.Module):
     def __call__(
         self, features: list[jax.Array], *, train: bool, size: Size = None
     ) -> jax.Array:
-        pointwise = partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
+        dense = partial(nn.Dense, dot_general=dense_product)
+        pointwise = partial(dense, kernel_init=self.kernel_init, dtype=self.dtype)
         norm = partial(
             nn.GroupNorm,
             num_groups=32,
@@ -73,7 +75,7 @@ class LightHam(nn.Module):
         x = nn.Dropout(self.dropout_rate, broadcast_dims=(1, 2))(
             x, deterministic=not train
         )
-        return nn.Dense(
+        return dense(
             self.num_classes, kernel_init=self.classifier_init, name="classifier"
         )(x.astype(jnp.float32))
 
@@ -133,7 +135,7 @@ class Squeeze(nn.Module):
         shape = features[0].shape[1:3]
         parts, own_size = [], size
         for x, part in zip(features, kernels, strict=True):
-            x = jnp.dot(x.astype(self.dtype), part, preferred_element_type=jnp.float32)
+            x = product(x.astype(self.dtype), part, jnp.float32)
             parts.append(resize_valid(x, own_size, size, shape, self.axis_name))
             own_size = halve(own_size)
         return sum(parts[1:], parts[0]).astype(self.dtype)

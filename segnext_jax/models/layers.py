@@ -10,6 +10,7 @@ import numpy as np
 
 from segnext_jax.ops.depthwise import Layer
 from segnext_jax.ops.halo import AxisName
+from segnext_jax.ops.matmul import product
 from segnext_jax.ops.strided import strided_conv
 
 Dtype = jnp.dtype | type
@@ -47,6 +48,11 @@ def depthwise_params(
 def pointwise_params(inputs: int, outputs: int, dtype: Dtype, *, name: str) -> Layer:
     """Kernel [inputs outputs] and bias of a 1×1 convolution of this name."""
     return LayerParams((inputs, outputs), fan_out_normal, dtype, name=name)()
+
+
+def dense_product(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
+    """`product` as the `dot_general` of nn.Dense, whose dimensions are always these."""
+    return product(x, kernel)
 
 
 class StridedConv(nn.Module):

@@ -4,7 +4,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from segnext_jax.ops.depthwise import Layer
 from segnext_jax.ops.gelu import gelu, gelu_gradient
@@ -13,6 +12,7 @@ from segnext_jax.ops.kernel_gradient import (
     fill_last_run,
     sum_products,
 )
+from segnext_jax.ops.matmul import product, sum_outer_products
 from segnext_jax.ops.outlined import outlined
 from segnext_jax.ops.pad import pad
 from segnext_jax.ops.shift import sum_taps
@@ -80,7 +80,7 @@ def _strip(x, first_row, layers, limit):
     inside = ((row >= 0) & (row < limit[:, 0, None]))[:, :, None]
     inside &= (jnp.arange(x.shape[2]) < limit[:, 1, None])[:, None]
     inside = inside[..., None].astype(x.dtype)
-    y = _hidden(_widen(x, expand.kernel), inside, expand.bias, conv)
+    y = _hidden(product(x, expand.kernel), inside, expand.bias, conv)
     return _narrow(y, project_transposed.kernel) + project_transposed.bias
 
 
@@ -135,31 +135,12 @@ _before_gelu = outlined(gelu_gradient)
 
 
 @jax.custom_vjp
-def _widen(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x @ kernel, [b h w c] and [c d] → [b h w d].
-
-    The kernel's gradient, like that of `_narrow`, is a product of the transposed narrow
-    features and the wide ones: the other way round, and transposed, it takes twice as
-    long.
-    """
-    return x @ kernel
-
-
-def _widen_fwd(x, kernel):
-    return x @ kernel, (x, kernel)
-
-
-def _widen_bwd(residuals, grad):
-    x, kernel = residuals
-    return grad @ kernel.T, _sum_outer_products(x, grad)
-
-
-_widen.defvjp(_widen_fwd, _widen_bwd)
-
-
-@jax.custom_vjp
 def _narrow(y: jax.Array, kernel: jax.Array) -> jax.Array:
-    """y @ kernel.T, [b h w d] and [c d] → [b h w c]."""
+    """y @ kernel.T, [b h w d] and [c d] → [b h w c].
+
+    Transposed, as its gradient is: that of a [d c] would be a sum of outer products of
+    the wide features and the narrow ones, which takes twice as long.
+    """
     return y @ kernel.T
 
 
@@ -169,13 +150,7 @@ def _narrow_fwd(y, kernel):
 
 def _narrow_bwd(residuals, grad):
     y, kernel = residuals
-    return grad @ kernel, _sum_outer_products(grad, y)
+    return grad @ kernel, sum_outer_products(grad, y)
 
 
 _narrow.defvjp(_narrow_fwd, _narrow_bwd)
-
-
-def _sum_outer_products(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Over all pixels: [b h w c] and [b h w d] → [c d]."""
-    pixels = (0, 1, 2)
-    return lax.dot_general(x, y, ((pixels, pixels), ((), ())))

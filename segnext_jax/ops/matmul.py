@@ -1,6 +1,9 @@
 """1×1 convolutions as products of matrices: 1.15 times a train step's speed on CPU."""
 
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from segnext_jax.ops.depthwise import Implementation, choose
@@ -17,7 +20,46 @@ def matmul(
     """
     if choose(implementation) == "triton":
         return _triton_matmul(x, kernel)
-    return x @ kernel
+    return product(x, kernel)
+
+
+def product(
+    x: jax.Array, kernel: jax.Array, dtype: jnp.dtype | type | None = None
+) -> jax.Array:
+    """x @ kernel, [… k] and [k m] → [… m], in `dtype` if it is not that of `x`.
+
+    On a CPU with a backward of its own: autodiff asks for the kernel's gradient as the
+    transpose of gradᵀ·x, for which XLA takes two to three times as long as for xᵀ·grad.
+    """
+    if jax.default_backend() == "cpu":
+        return _cpu_product(x, kernel, dtype)
+    return jnp.matmul(x, kernel, preferred_element_type=dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _cpu_product(x, kernel, dtype):
+    return jnp.matmul(x, kernel, preferred_element_type=dtype)
+
+
+def _cpu_product_fwd(x, kernel, dtype):
+    return _cpu_product(x, kernel, dtype), (x, kernel)
+
+
+def _cpu_product_bwd(dtype, residuals, grad):
+    x, kernel = residuals
+    of_kernel = sum_outer_products(x.astype(grad.dtype), grad)
+    return (grad @ kernel.T).astype(x.dtype), of_kernel.astype(kernel.dtype)
+
+
+_cpu_product.defvjp(_cpu_product_fwd, _cpu_product_bwd)
+
+
+def sum_outer_products(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Over all but the last axis: [… k] and [… m] → [k m], best with k below m.
+
+    Of matrices: with more axes XLA for CPUs writes `x` transposed, number by number.
+    """
+    return x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1])
 
 
 @jax.custom_vjp

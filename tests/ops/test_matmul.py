@@ -1,4 +1,4 @@
-"""Products of matrices whose backward is one kernel."""
+"""Products of matrices with a backward of their own."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from segnext_jax.ops.matmul import matmul
+from segnext_jax.ops.matmul import matmul, product
 from segnext_jax.ops.triton import matmul as triton_matmul
 
 
@@ -72,3 +72,24 @@ def test_each_device_multiplies_its_own_examples():
     assert "all-gather(" not in run.lower(*placed).compile().as_text()
     for a, e in zip(run(*placed), with_gradients(x, kernel, grad), strict=True):
         np.testing.assert_array_equal(a, e)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize("shape", [(7, 3, 5), (2, 4, 6, 3, 5)])
+@pytest.mark.parametrize("dtype", [None, jnp.float32])
+def test_product_is_that_of_matrices_and_so_are_its_gradients(shape, dtype, wrap):
+    *pixels, k, m = shape
+    x, kernel = draw(*pixels, k), draw(k, m)
+    grad = draw(*pixels, m).astype(dtype or jnp.bfloat16)
+
+    @wrap
+    def run(x, kernel, grad):
+        y, vjp = jax.vjp(lambda x, kernel: product(x, kernel, dtype), x, kernel)
+        return y, *vjp(grad)
+
+    actual = run(x, kernel, grad)
+    assert [a.dtype for a in actual] == [grad.dtype, jnp.bfloat16, jnp.bfloat16]
+    x, kernel, grad = (np.asarray(a, np.float64) for a in (x, kernel, grad))
+    of_kernel = x.reshape(-1, k).T @ grad.reshape(-1, m)
+    for a, e in zip(actual, (x @ kernel, grad @ kernel.T, of_kernel), strict=True):
+        np.testing.assert_allclose(np.asarray(a, np.float64), e, rtol=2**-8, atol=1e-5)
