@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segnext_jax.ops.depthwise import Layer
+from segnext_jax.ops.depthwise import Implementation, Layer
 from segnext_jax.ops.halo import AxisName
 from segnext_jax.ops.matmul import product
 from segnext_jax.ops.strided import strided_conv
@@ -58,11 +58,12 @@ def dense_product(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
 class StridedConv(nn.Module):
     """3×3 convolution of stride 2 with bias: [b h w c] → [b h/2 w/2 dim].
 
-    `axis_name` is that of the devices that share the rows.
+    `implementation` and `axis_name` as of ops/strided.py.
     """
 
     dim: int
     dtype: Dtype = jnp.float32
+    implementation: Implementation = "auto"
     axis_name: AxisName = None
 
     @nn.compact
@@ -70,7 +71,13 @@ class StridedConv(nn.Module):
         kernel = self.param("kernel", fan_out_normal, (3, 3, x.shape[-1], self.dim))
         bias = self.param("bias", nn.initializers.zeros, (self.dim,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return strided_conv(x, kernel, self.axis_name) + bias
+        conv = strided_conv(
+            x,
+            kernel,
+            implementation=self.implementation,
+            axis_name=self.axis_name,
+        )
+        return conv + bias
 
 
 def drop_path(key: jax.Array, rates: np.ndarray, batch: int) -> jax.Array:

@@ -66,13 +66,23 @@ class MSCAN(nn.Module):
         for i, dim in enumerate(self.embed_dims):
             stage = f"stage{i + 1}"
             if i == 0:
-                x = Stem(dim, self.dtype, self.is_folded, self.axis_name, name="stem")(
-                    x, train=train, size=size
+                stem = Stem(
+                    dim,
+                    self.dtype,
+                    depthwise,
+                    self.is_folded,
+                    self.axis_name,
+                    name="stem",
                 )
+                x = stem(x, train=train, size=size)
                 size = halve(halve(size))
             else:
                 conv = StridedConv(
-                    dim, self.dtype, self.axis_name, name=f"{stage}_embed"
+                    dim,
+                    self.dtype,
+                    depthwise,
+                    self.axis_name,
+                    name=f"{stage}_embed",
                 )
                 x = conv(zero_outside(x, size))
                 if not self.is_folded:
@@ -100,13 +110,19 @@ class Stem(nn.Module):
 
     dim: int
     dtype: Dtype
+    implementation: Implementation
     is_folded: bool
     axis_name: AxisName
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, size: Size = None) -> jax.Array:
         norm = make_batch_norm(self.dtype, self.axis_name, train=train)
-        conv = partial(StridedConv, dtype=self.dtype, axis_name=self.axis_name)
+        conv = partial(
+            StridedConv,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            axis_name=self.axis_name,
+        )
         x = zero_outside(x, size)
         x = conv(self.dim // 2, name="conv1")(x)
         if not self.is_folded:

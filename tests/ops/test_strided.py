@@ -1,6 +1,9 @@
 """Convolutions of stride 2, with few channels and with many."""
 
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
@@ -14,15 +17,23 @@ def plain(x, kernel):
     )
 
 
+# As a product of matrices, and as other platforms compute it.
+@pytest.mark.parametrize("implementation", ["auto", "xla"])
 @pytest.mark.parametrize("channels", [3, 16])
 @pytest.mark.parametrize("size", [(8, 6), (7, 6), (8, 5), (1, 1)])
-def test_values_and_gradients_are_those_of_the_plain_convolution(channels, size):
+def test_values_and_gradients_are_those_of_the_plain_convolution(
+    implementation, channels, size
+):
     random = np.random.default_rng(0)
     x = random.standard_normal((2, *size, channels), np.float32)
     kernel = random.standard_normal((3, 3, channels, 5), np.float32)
-    expected, plain_vjp = jax.vjp(plain, x, kernel)
-    actual, vjp = jax.vjp(jax.jit(strided_conv), x, kernel)
+    conv = jax.jit(partial(strided_conv, implementation=implementation))
+    actual, vjp = jax.vjp(conv, x, kernel)
+    cotangent = random.standard_normal(actual.shape, np.float32)
+    with jax.enable_x64(True):
+        exact = [jnp.asarray(a, jnp.float64) for a in (x, kernel, cotangent)]
+        expected, plain_vjp = jax.vjp(plain, *exact[:2])
+        gradients = plain_vjp(exact[2])
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
-    cotangent = random.standard_normal(expected.shape, np.float32)
-    for a, e in zip(vjp(cotangent), plain_vjp(cotangent), strict=True):
+    for a, e in zip(vjp(cotangent), gradients, strict=True):
         np.testing.assert_allclose(a, e, rtol=0, atol=2e-5)
