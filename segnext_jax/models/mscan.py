@@ -19,7 +19,7 @@ from segnext_jax.models.layers import (
 from segnext_jax.models.stack import Remat, Stack
 from segnext_jax.ops.conv_gelu import conv_gelu
 from segnext_jax.ops.depthwise import Implementation, Layer
-from segnext_jax.ops.feed_forward import feed_forward_by_rows, strip_height
+from segnext_jax.ops.feed_forward import choose_tile, feed_forward_by_tiles
 from segnext_jax.ops.gelu import gelu
 from segnext_jax.ops.halo import AxisName
 from segnext_jax.ops.keep import keep
@@ -237,11 +237,11 @@ class FeedForward(nn.Module):
         expand = pointwise_params(dim, hidden, self.dtype, name="expand")
         project = pointwise_params(hidden, dim, self.dtype, name="project")
         conv = depthwise_params((3, 3), hidden, self.dtype, name="conv3x3")
-        rows = None
+        tile = None
         if self.depthwise == "auto" and self.axis_name is None:
-            rows = strip_height(x, hidden, train=train)
-        if rows:
-            return feed_forward_by_rows(x, expand, conv, project, rows=rows, size=size)
+            tile = choose_tile(x, hidden, train=train)
+        if tile:
+            return feed_forward_by_tiles(x, expand, conv, project, tile=tile, size=size)
         product = partial(matmul, implementation=self.depthwise)
         y = conv_gelu(
             product(x, expand.kernel),

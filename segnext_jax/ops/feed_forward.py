@@ -1,6 +1,7 @@
-"""MSCAN's feed-forward network, a few rows of the image at a time."""
+"""MSCAN's feed-forward network, by parts that stay in a CPU's cache."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,38 +20,50 @@ from segnext_jax.ops.shift import sum_taps
 from segnext_jax.ops.strips import in_strips
 from segnext_jax.ops.valid import Size
 
-_STRIP_BYTES = 2 * 2**20
+# At once, so many pixels and hidden features: 4 MB in float32.
+_PIXELS = 4096
+_FEATURES = 256
 # Fewer, and the rows next to a strip, computed twice, cost more than the cache gives.
 _LEAST_ROWS = 8
-_LEAST_PIXELS = 2048  # of fewer, products of matrices take up to a tenth longer
+# Of so few pixels, all features at once: the output is added up in as many passes as
+# there are parts.
+_FEW_PIXELS = 2048
 
 
-def strip_height(x: jax.Array, hidden: int, *, train: bool = False) -> int | None:
-    """Rows of `x` [b h w c] whose `hidden` features stay in a CPU's cache.
+class Tile(NamedTuple):
+    """What is computed at once: rows of all images, one of `parts` of the features."""
 
-    None if `x` has no more of them, on other platforms, and if its size is not known.
-    To `train`, all rows are a strip, too: the backward computes its features again.
+    rows: int
+    parts: int
+
+
+def choose_tile(x: jax.Array, hidden: int, *, train: bool = False) -> Tile | None:
+    """A tile of `x` [b h w c] whose `hidden` features stay in a CPU's cache.
+
+    None if `x` has no more rows, on other platforms, and if its size is not known. To
+    `train`, all rows are a tile, too: the backward computes its features again.
     """
     b, h, w, _ = x.shape
     if jax.default_backend() != "cpu" or not all(isinstance(n, int) for n in (b, h, w)):
         return None
-    row_bytes = b * w * hidden * x.dtype.itemsize
-    rows = max(_STRIP_BYTES // row_bytes, _LEAST_ROWS, _LEAST_PIXELS // (b * w))
-    if rows >= h:
-        return h if train else None
-    return rows
+    rows = max(_PIXELS // (b * w), _LEAST_ROWS)
+    if rows >= h and not train:
+        return None
+    rows = min(rows, h)
+    most = 1 if b * rows * w <= _FEW_PIXELS else max(hidden // _FEATURES, 1)
+    return Tile(rows, next(n for n in range(most, 0, -1) if hidden % n == 0))
 
 
-def feed_forward_by_rows(
+def feed_forward_by_tiles(
     x: jax.Array,
     expand: Layer,
     conv: Layer,
     project: Layer,
     *,
-    rows: int,
+    tile: Tile,
     size: Size = None,
 ) -> jax.Array:
-    """Expand, 3×3 depthwise, exact GELU, project, all of a strip before the next.
+    """Expand, 3×3 depthwise, exact GELU, project, all of a tile before the next.
 
     For a CPU: the hidden features, eight times as large as `x`, never leave its cache,
     neither to infer nor to train. The same function of `x` as layer by layer.
@@ -60,7 +73,7 @@ def feed_forward_by_rows(
       expand: kernel [c d], bias [d], in the dtype of `x`, as the others.
       conv: kernel [3 3 d], bias [d].
       project: kernel [d c], bias [c].
-      rows: height of a strip at most, up to h; strips are as high as each other.
+      tile: up to h rows at most; strips are as high as each other.
       size: int32 [b 2], of images smaller than their arrays.
 
     Returns:
@@ -68,20 +81,27 @@ def feed_forward_by_rows(
     """
     h, w = x.shape[1:3]
     limit = jnp.array([[h, w]]) if size is None else size
-    strips = -(-h // rows)
+    strips = -(-h // tile.rows)
     rows = -(-h // strips)
-    project = Layer(project.kernel.T, project.bias)  # as `_narrow` takes it
-    return in_strips(_strip, x, (expand, conv, project), limit, rows, 1)
+    # The projecting kernel transposed, as `_narrow` takes it.
+    layers = expand, conv, project.kernel.T
+    parts = jax.tree.map(partial(_split_features, parts=tile.parts), layers)
+    return in_strips(_strip, x, parts, limit, rows, 1) + project.bias
+
+
+def _split_features(x: jax.Array, parts: int) -> jax.Array:
+    """[… d] → [parts … d/parts]."""
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], parts, -1), -2, 0)
 
 
 def _strip(x, first_row, layers, limit):
-    expand, conv, project_transposed = layers
+    expand, conv, project_kernel = layers
     row = first_row + jnp.arange(x.shape[1])
     inside = ((row >= 0) & (row < limit[:, 0, None]))[:, :, None]
     inside &= (jnp.arange(x.shape[2]) < limit[:, 1, None])[:, None]
     inside = inside[..., None].astype(x.dtype)
     y = _hidden(product(x, expand.kernel), inside, expand.bias, conv)
-    return _narrow(y, project_transposed.kernel) + project_transposed.bias
+    return _narrow(y, project_kernel)
 
 
 @jax.custom_vjp

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# (strip [b rows+2·halo w c], row of the image where it begins, params, constants)
-# → [b rows w d].
+# (strip [b rows+2·halo w c], row of the image where it begins, a part of the params,
+# constants) → [b rows w c].
 Strip = Callable[[jax.Array, jax.Array, Any, Any], jax.Array]
 
 
@@ -28,7 +28,8 @@ def in_strips(
     Args:
       function: of strips; outside the image their rows are 0.
       x: [b h w c], floating point.
-      params: a tree of floating-point arrays; differentiated, as `x` is.
+      params: a tree of floating-point arrays [parts …]; differentiated, as `x` is. The
+        result is the sum over the parts, each of which `function` gets by itself.
       constants: a tree of arrays; not differentiated.
       rows: height of a strip.
       halo: rows above a strip and below it that `function` needs.
@@ -37,15 +38,16 @@ def in_strips(
       [b h w c] in the dtype of `x`.
     """
     padded, count = _pad(x, rows, halo)
+    parts = _count_parts(params)
 
-    def put_strip(i: jax.Array, y: jax.Array) -> jax.Array:
-        start = i * rows
-        strip = lax.dynamic_slice_in_dim(padded, start, rows + 2 * halo, axis=1)
-        strip = function(strip, start - halo, params, constants)
-        return lax.dynamic_update_slice_in_dim(y, strip, start, axis=1)
+    def add_part(i: jax.Array, y: jax.Array) -> jax.Array:
+        start, part = i // parts * rows, i % parts
+        strip = _rows(padded, start, rows + 2 * halo)
+        strip = function(strip, start - halo, _at(params, part), constants)
+        return _put_rows(y, _rows(y, start, rows) + strip, start)
 
     y, _ = _pad(jnp.zeros_like(x), rows, 0)
-    return lax.fori_loop(0, count, put_strip, y)[:, : x.shape[1]]
+    return lax.fori_loop(0, count * parts, add_part, y)[:, : x.shape[1]]
 
 
 def _in_strips_fwd(function, x, params, constants, rows, halo):
@@ -57,25 +59,30 @@ def _in_strips_bwd(function, rows, halo, residuals, grad):
     x, params, constants = residuals
     padded, count = _pad(x, rows, halo)
     grad, _ = _pad(grad, rows, 0)
+    parts = _count_parts(params)
 
-    def add_strip(i, sums):
-        start = i * rows
-        strip = lax.dynamic_slice_in_dim(padded, start, rows + 2 * halo, axis=1)
+    def add_part(i, sums):
+        start, part = i // parts * rows, i % parts
         _, vjp = jax.vjp(
             lambda x, params: function(x, start - halo, params, constants),
-            strip,
-            params,
+            _rows(padded, start, rows + 2 * halo),
+            _at(params, part),
         )
-        of_strip, of_params = vjp(lax.dynamic_slice_in_dim(grad, start, rows, axis=1))
+        of_strip, of_params = vjp(_rows(grad, start, rows))
         x_sum, params_sum = sums
-        of_strip += lax.dynamic_slice_in_dim(x_sum, start, rows + 2 * halo, axis=1)
-        x_sum = lax.dynamic_update_slice_in_dim(x_sum, of_strip, start, axis=1)
-        return x_sum, jax.tree.map(jnp.add, params_sum, of_params)
+        of_strip += _rows(x_sum, start, rows + 2 * halo)
+        of_params = jax.tree.map(jnp.add, _at(params_sum, part), of_params)
+        params_sum = jax.tree.map(
+            lambda total, new: lax.dynamic_update_index_in_dim(total, new, part, 0),
+            params_sum,
+            of_params,
+        )
+        return _put_rows(x_sum, of_strip, start), params_sum
 
     # Of many strips in float32, whatever the parameters are.
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params)
     sums = jnp.zeros_like(padded), zeros
-    x_grad, params_grad = lax.fori_loop(0, count, add_strip, sums)
+    x_grad, params_grad = lax.fori_loop(0, count * parts, add_part, sums)
     params_grad = jax.tree.map(lambda g, p: g.astype(p.dtype), params_grad, params)
     return x_grad[:, halo : halo + x.shape[1]], params_grad, None
 
@@ -88,3 +95,21 @@ def _pad(x: jax.Array, rows: int, halo: int) -> tuple[jax.Array, int]:
     count = -(-x.shape[1] // rows)
     below = count * rows - x.shape[1] + halo
     return jnp.pad(x, ((0, 0), (halo, below), (0, 0), (0, 0))), count
+
+
+def _count_parts(params: Any) -> int:
+    return len(jax.tree.leaves(params)[0])
+
+
+def _at(params: Any, part: jax.Array) -> Any:
+    return jax.tree.map(
+        lambda p: lax.dynamic_index_in_dim(p, part, keepdims=False), params
+    )
+
+
+def _rows(x: jax.Array, start: jax.Array, count: int) -> jax.Array:
+    return lax.dynamic_slice_in_dim(x, start, count, axis=1)
+
+
+def _put_rows(x: jax.Array, rows: jax.Array, start: jax.Array) -> jax.Array:
+    return lax.dynamic_update_slice_in_dim(x, rows, start, axis=1)

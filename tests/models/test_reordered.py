@@ -19,11 +19,12 @@ def draw(*shape, seed=0):
     return jnp.asarray(rng.standard_normal(shape), jnp.float32)
 
 
-def test_feed_forward_goes_by_rows(monkeypatch):
+def test_feed_forward_goes_by_tiles(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    monkeypatch.setattr(feed_forward, "_STRIP_BYTES", 1)
+    monkeypatch.setattr(feed_forward, "_PIXELS", 1)
     monkeypatch.setattr(feed_forward, "_LEAST_ROWS", 1)
-    monkeypatch.setattr(feed_forward, "_LEAST_PIXELS", 1)
+    monkeypatch.setattr(feed_forward, "_FEW_PIXELS", 1)
+    monkeypatch.setattr(feed_forward, "_FEATURES", 3)
     x = draw(1, 5, 4, 3)
     layer = FeedForward(ratio=2, dtype=jnp.float32, depthwise="auto")
     variables = layer.init(jax.random.key(0), x, train=False)

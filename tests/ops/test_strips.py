@@ -28,10 +28,12 @@ def blur(x, first_row, params, constants):
 
 def whole(x, params, constants):
     padded = jnp.pad(x, ((0, 0), (2, 2), (0, 0), (0, 0)))
-    return blur(padded, -2, params, constants)
+    parts = jax.vmap(blur, (None, None, 0, None))(padded, -2, params, constants)
+    return parts.sum(0)
 
 
-PARAMS = {"scale": draw(3, seed=1), "offset": draw(3, seed=2)}
+# Of two parts.
+PARAMS = {"scale": draw(2, 3, seed=1), "offset": draw(2, 3, seed=2)}
 CONSTANTS = jnp.array([1, 0, 2])
 
 
@@ -62,4 +64,4 @@ def test_parameters_in_bfloat16_are_summed_in_float32():
         y = in_strips(lambda x, row, offset, _: x + offset, x, offset, None, 1, 0)
         return jnp.sum(y.astype(jnp.float32))
 
-    assert jax.grad(total)(jnp.zeros((), jnp.bfloat16)) == 300
+    assert jax.grad(total)(jnp.zeros(1, jnp.bfloat16)) == 300
