@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -92,12 +93,11 @@ def cases(variant: str, batch: int, side: int) -> Iterator[Case]:
         shape = (batch, size, size, ratio * dim)
         exact = partial(jax.nn.gelu, approximate=False)
         yield Case(f"stage {i + 1}: GELU", gelu, exact, (shape,))
-    dim = network.embed_dims[0]
-    for i, (c, d) in enumerate(((3, dim // 2), (dim // 2, dim))):
+    widths = (3, network.embed_dims[0] // 2, *network.embed_dims)
+    for i, (c, d) in enumerate(pairwise(widths)):
         shape = (batch, side // 2**i, side // 2**i, c)
-        yield Case(
-            f"stem: 3×3 {c}→{d}", strided_conv, plain_strided, (shape, (3, 3, c, d))
-        )
+        name = f"stride 2: 3×3 {c}→{d}"
+        yield Case(name, strided_conv, plain_strided, (shape, (3, 3, c, d)))
     factorize = partial(nmf, key=jax.random.key(0), rank=network.nmf_rank, steps=6)
     yield Case(
         "decoder: NMF against its one-step gradient",
@@ -125,7 +125,7 @@ def cases(variant: str, batch: int, side: int) -> Iterator[Case]:
 def fused_cases(
     stage: str, image: tuple[int, ...], dim: int, hidden: int
 ) -> Iterator[Case]:
-    """What a GPU computes together."""
+    """What is computed together, and products."""
 
     def multi_scale(x, base, *strips, implementation):
         zeros = jnp.zeros(dim, x.dtype)
@@ -143,12 +143,14 @@ def fused_cases(
     for name, function, shapes in (
         ("multi-scale", multi_scale, ((*image, dim), *kernels)),
         ("3×3 and GELU", of_hidden, ((*image, hidden), bias, (3, 3, hidden), bias)),
-        ("product", matmul, ((*image, hidden), (hidden, dim))),
     ):
         operator, plain = (
             partial(function, implementation=which) for which in ("auto", "xla")
         )
         yield Case(f"{stage}: {name}", operator, plain, shapes)
+    for c, d in ((dim, dim), (hidden, dim)):
+        shapes = ((*image, c), (c, d))
+        yield Case(f"{stage}: product {c}→{d}", matmul, jnp.matmul, shapes)
 
 
 def plain_strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
