@@ -29,7 +29,8 @@ def product(
     """x @ kernel, [… k] and [k m] → [… m], in `dtype` if it is not that of `x`.
 
     On a CPU with a backward of its own: autodiff asks for the kernel's gradient as the
-    transpose of gradᵀ·x, for which XLA takes two to three times as long as for xᵀ·grad.
+    transpose of gradᵀ·x, and all of the backward takes up to twice as long as with
+    xᵀ·grad (32768 pixels, 64 channels).
     """
     if jax.default_backend() == "cpu":
         return _cpu_product(x, kernel, dtype)
