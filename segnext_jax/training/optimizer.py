@@ -74,6 +74,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """AdamW in PyTorch's formulation, where the decay is scaled by the learning rate.
 
+    The definition; a train step does the same for all arrays together (update.py).
+
     Args:
       config: `b1`, `b2`, `eps`, `weight_decay`, `decay` (what is decayed: "all",
         "no_norm" = all but the group "norm", "matrices" = timm's rule, no scale or

@@ -50,7 +50,7 @@ def make_program(config: ConfigDict, objective: Objective, mesh: Mesh) -> Progra
     }
     train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
     train_step = jax.jit(
-        make_train_step(objective, tx, schedule, config, mesh),
+        make_train_step(objective, schedule, config, mesh),
         in_shardings=(
             replicated(mesh),
             {name: x.sharding for name, x in abstract_batch.items()},

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from segnext_jax.parallel.mesh import split_rows
 from segnext_jax.training.objective import Batch, Objective
 from segnext_jax.training.state import TrainState
-from segnext_jax.training.update import make_update
+from segnext_jax.training.update import update
 
 Metrics = dict[str, jax.Array]
 
@@ -25,7 +25,6 @@ def step_keys(seed: int, step: jax.typing.ArrayLike) -> tuple[jax.Array, jax.Arr
 
 def make_train_step(
     objective: Objective,
-    tx: optax.GradientTransformation,
     schedule: optax.Schedule,
     config: ConfigDict,
     mesh: Mesh,
@@ -38,7 +37,6 @@ def make_train_step(
     """
     num_micro_batches = config.train.accumulate_steps
     forward = split_rows(objective.forward, mesh)
-    update = make_update(tx, schedule, config.optimizer)
 
     def loss_fn(params, batch_stats, image, target, key):
         drop_path, dropout, nmf = jax.random.split(key, 3)
@@ -82,7 +80,13 @@ def make_train_step(
         grads, scale, loss, batch_stats = gradients(state, image, target, model_key)
 
         params, opt_state, grad_norm, finite = update(
-            grads, scale, loss, state.opt_state, state.params
+            grads,
+            scale,
+            loss,
+            state.opt_state,
+            state.params,
+            schedule=schedule,
+            config=config.optimizer,
         )
         ema = state.ema
         if ema is not None:

@@ -1,77 +1,64 @@
 """What a gradient changes: weights and optimizer state, or nothing if it is not finite.
 
-Twice: by optax, and by kernels for GPUs that do the same for all arrays together.
+The same function as the transformation of optimizer.py, but for rounding: that defines
+the state and what is learned, here all arrays are updated in place and together.
 """
 
-from typing import Protocol
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from segnext_jax.ops import adam as plain_adam
 from segnext_jax.ops.triton import adam as triton_adam
 from segnext_jax.training.optimizer import all_finite, decayed, multipliers
 
-
-class Update(Protocol):
-    def __call__(
-        self,
-        grads: optax.Updates,
-        scale: jax.Array,
-        loss: jax.Array,
-        opt_state: optax.OptState,
-        params: optax.Params,
-    ) -> tuple[optax.Params, optax.OptState, jax.Array, jax.Array]:
-        """(params, opt_state, norm of grads·scale, whether it and the loss are finite).
-
-        If they are not, params and opt_state are as they were.
-        """
+_OPERATORS: dict[str, Any] = {"plain": plain_adam, "triton": triton_adam}
 
 
-def make_update(
-    tx: optax.GradientTransformation, schedule: optax.Schedule, config: ConfigDict
-) -> Update:
-    """The update by `tx`, which is `make_optimizer(config, schedule)`.
+def update(
+    grads: optax.Updates,
+    scale: jax.Array,
+    loss: jax.Array,
+    opt_state: optax.OptState,
+    params: optax.Params,
+    *,
+    schedule: optax.Schedule,
+    config: ConfigDict,
+    implementation: Literal["auto", "plain", "triton"] = "auto",
+) -> tuple[optax.Params, optax.OptState, jax.Array, jax.Array]:
+    """One update by AdamW, if the loss and the norm of grads·scale are finite.
 
-    On a GPU the kernels do the same, but for rounding.
+    Args:
+      grads: as `params`.
+      scale: scalar that they are to be multiplied by.
+      loss: scalar.
+      opt_state: of `make_optimizer(config, schedule)`.
+      params: a tree of float32 arrays.
+      schedule: step → learning rate.
+      config: `config.optimizer`.
+      implementation: "auto" takes the kernels of ops/triton/adam.py on a GPU.
+
+    Returns:
+      (params, opt_state, norm of grads·scale, whether all is finite). If it is not,
+      params and opt_state are as they were.
     """
-
-    def update(grads, scale, loss, opt_state, params):
-        arrays = grads, scale, loss, opt_state, params
-        if jax.default_backend() == "gpu":
-            return by_kernels(*arrays, schedule=schedule, config=config)
-        return by_optax(*arrays, tx=tx)
-
-    return update
-
-
-def by_optax(grads, scale, loss, opt_state, params, *, tx):
-    grads = jax.tree.map(lambda grad: grad * scale, grads)
-    updates, new_opt_state = tx.update(grads, opt_state, params)
-    new_params = optax.apply_updates(params, updates)
-    norm = optax.tree.norm(grads)
-    finite = all_finite((loss, norm))
-    new_params, new_opt_state = jax.tree.map(
-        lambda new, old: jnp.where(finite, new, old),
-        (new_params, new_opt_state),
-        (params, opt_state),
-    )
-    return new_params, new_opt_state, norm, finite
-
-
-def by_kernels(grads, scale, loss, opt_state, params, *, schedule, config):
+    if implementation == "auto":
+        implementation = "triton" if jax.default_backend() == "gpu" else "plain"
+    operators = _OPERATORS[implementation]
     adam, by_schedule = (
         next(part for part in opt_state if isinstance(part, kind))
         for kind in (optax.ScaleByAdamState, optax.ScaleByScheduleState)
     )
-    norm = scale * jnp.sqrt(triton_adam.sum_of_squares(jax.tree.leaves(grads)))
+    norm = operators.norm(jax.tree.leaves(grads), scale)
     finite = all_finite((loss, norm))
     if config.clip_norm:
         clipped = scale / norm * config.clip_norm
         scale = jnp.where(norm < config.clip_norm, scale, clipped)
     count = optax.safe_increment(adam.count)
-    scalars = triton_adam.Scalars(
+    scalars = plain_adam.Scalars(
         finite=finite,
         grad_scale=scale,
         learning_rate=schedule(by_schedule.count),
@@ -83,8 +70,8 @@ def by_kernels(grads, scale, loss, opt_state, params, *, schedule, config):
         decayed(params, config.decay),
     )
     trees = params, grads, adam.mu, adam.nu, decays, multipliers(params, config)
-    leaves = map(triton_adam.Leaf, *map(jax.tree.leaves, trees))
-    new = triton_adam.adamw(
+    leaves = map(plain_adam.Leaf, *map(jax.tree.leaves, trees))
+    new = operators.adamw(
         list(leaves), scalars, b1=config.b1, b2=config.b2, eps=config.eps
     )
     structure = jax.tree.structure(params)

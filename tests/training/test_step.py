@@ -29,7 +29,7 @@ def make_run(config):
     ema = config.train.ema_decay > 0
     state = jax.jit(partial(init_state, task.model, tx, ema=ema))(jax.random.key(0))
     mesh = make_mesh(jax.devices()[:1])
-    return state, make_train_step(task, tx, schedule, config, mesh)
+    return state, make_train_step(task, schedule, config, mesh)
 
 
 def first_gradients(state):

@@ -1,4 +1,4 @@
-"""AdamW of many arrays at once, in a few kernels for GPUs.
+"""The same as ops/adam.py in a few kernels for GPUs.
 
 XLA makes a kernel or two for each array: of the 2,324 kernels of a train step of
 SegNeXt-T, compiled for an H200, 600 were these, whose start takes longer than their
@@ -7,7 +7,7 @@ work.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,31 +15,12 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
+from segnext_jax.ops.adam import Leaf, Scalars, new_moments, new_param
+
 _BLOCK = 1024  # elements of a program
 # Arrays of a kernel: more take longer to compile than they save.
 _UPDATED_TOGETHER = 24
 _SQUARED_TOGETHER = 64
-
-
-class Leaf(NamedTuple):
-    """A parameter; the four arrays are float32 and of one shape."""
-
-    param: jax.Array
-    grad: jax.Array
-    mu: jax.Array
-    nu: jax.Array
-    weight_decay: float
-    multiplier: float  # of the learning rate
-
-
-class Scalars(NamedTuple):
-    """What holds for all parameters; float32, but for `finite`."""
-
-    finite: jax.Array  # bool: whether anything changes
-    grad_scale: jax.Array
-    learning_rate: jax.Array
-    mu_correction: jax.Array
-    nu_correction: jax.Array
 
 
 def adamw(
@@ -61,8 +42,9 @@ def _update_group(update, leaves, shared):
             triton.load(ref.at[at], mask=inside, other=0)
             for ref in refs[4 * index : 4 * index + 4]
         )
+        leaf = leaves[index]._replace(param=param, grad=grad, mu=mu, nu=nu)
         scalars = Scalars(*(shared_ref[i] for i in range(len(Scalars._fields))))
-        new = update(leaves[index], scalars, param, grad, mu, nu)
+        new = update(leaf, scalars)
         # What is not written stays: results lie where the operands are.
         changed = inside & (scalars.finite > 0)
         for ref, value in zip(outs[3 * index : 3 * index + 3], new, strict=True):
@@ -83,17 +65,13 @@ def _update_group(update, leaves, shared):
     ]
 
 
-def _update_leaf(leaf, scalars, param, grad, mu, nu, *, b1, b2, eps):
-    grad = grad * scalars.grad_scale
-    mu = (1 - b1) * grad + b1 * mu
-    nu = (1 - b2) * (grad * grad) + b2 * nu
-    change = jnp.sqrt(nu / scalars.nu_correction) + eps
-    change = mu / scalars.mu_correction / change + leaf.weight_decay * param
-    return param - scalars.learning_rate * leaf.multiplier * change, mu, nu
+def _update_leaf(leaf, scalars, *, b1, b2, eps):
+    mu, nu = new_moments(leaf, scalars, b1=b1, b2=b2)
+    return new_param(leaf, mu, nu, scalars, eps=eps), mu, nu
 
 
-def sum_of_squares(arrays: Sequence[jax.Array]) -> jax.Array:
-    """Of all elements of all arrays, float32."""
+def norm(arrays: Sequence[jax.Array], scale: jax.Array) -> jax.Array:
+    """Of all elements of all arrays·scale together, float32."""
 
     def body(index, i, at, inside, ins, outs):
         x = triton.load(ins[index].at[at], mask=inside, other=0)
@@ -106,7 +84,7 @@ def sum_of_squares(arrays: Sequence[jax.Array]) -> jax.Array:
         flat = [x.ravel() for x in group]
         result = jax.ShapeDtypeStruct((count,), jnp.float32)
         sums += _for_blocks(body, sizes, flat, [result], {})
-    return jnp.sum(jnp.concatenate(sums))
+    return scale * jnp.sqrt(jnp.sum(jnp.concatenate(sums)))
 
 
 def _groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
