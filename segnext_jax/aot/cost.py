@@ -131,6 +131,15 @@ def flops(module: Module) -> Flops:
     return Flops(matrix, vector)
 
 
+def cycles(module: Module) -> int:
+    """What the compiler for TPUs expects of all kernels; 0 from other compilers."""
+    return sum(
+        times * int(found.group(1))
+        for _, instruction, times in _walk(module, module.entry, 1)
+        if (found := re.search(r'"estimated_cycles":"(\d+)"', instruction.attributes))
+    )
+
+
 def trip_count(module: Module, loop: Instruction) -> int:
     """Iterations of a `while` that counts up from 0; 1 where they are not known."""
     if known := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.attributes):

@@ -25,6 +25,7 @@ def make_record(result: Result, target: Target) -> Record:
         "bytes": sum(kernel.bytes for kernel in kernels),
         "flops": cost.flops(module)._asdict(),
         "kernels": sum(kernel.times for kernel in kernels),
+        "cycles": cost.cycles(module),
         "collectives": {
             kind: found._asdict() for kind, found in cost.collectives(module).items()
         },
@@ -49,6 +50,8 @@ def describe(record: Record, *, with_kernels: bool = False) -> str:
         f" = {_mb(found['bytes'])}"
         for kind, found in record["collectives"].items()
     ]
+    # Records of before do not have them.
+    cycles = f", {record['cycles'] / 1e6:,.0f} M cycles" if record.get("cycles") else ""
     lines = [
         f"  memory     {_gib(memory['total'])} of {_gib(record['capacity'])}:"
         f" {verdict}",
@@ -56,7 +59,7 @@ def describe(record: Record, *, with_kernels: bool = False) -> str:
         f" outputs {_gib(memory['outputs'])}"
         f" ({_gib(memory['aliased'])} in place of arguments),"
         f" temporaries {_gib(memory['temporaries'])}, code {code}",
-        f"  traffic    {_gb(record['bytes'])} in {record['kernels']:,} kernels",
+        f"  traffic    {_gb(record['bytes'])} in {record['kernels']:,} kernels{cycles}",
         f"  FLOPs      {products} in products of matrices,"
         f" {flops['vector'] / 1e9:,.1f} G elsewhere",
         f"  sent       {', '.join(sent) or 'nothing'}",

@@ -74,7 +74,7 @@ def test_the_trips_of_a_loop_are_read_from_its_condition():
   %x = (s32[], f32[8]) parameter(0)
   %i = s32[] get-tuple-element(%x), index=0
   %y = f32[8] get-tuple-element(%x), index=1
-  %sine = f32[8] sine(%y)
+  %sine = f32[8] sine(%y), backend_config={"estimated_cycles":"20"}
   ROOT %next = (s32[], f32[8]) tuple(%i, %sine)
 }
 
@@ -90,8 +90,10 @@ ENTRY %main (a: (s32[], f32[8])) -> (s32[], f32[8]) {
   ROOT %while = (s32[], f32[8]) while(%a), condition=%condition, body=%body
 }
 """
-    (kernel,) = cost.kernels(hlo.parse(text))
+    module = hlo.parse(text)
+    (kernel,) = cost.kernels(module)
     assert (kernel.name, kernel.times, kernel.bytes) == ("sine", 128, 128 * 2 * 8 * 4)
+    assert cost.cycles(module) == 128 * 20
 
 
 def test_of_what_it_slices_a_fusion_reads_the_slice():
