@@ -13,7 +13,7 @@ from segnext_jax.ops.pad import pad
 
 _SHORTEST_RUN = 8  # of pixels that are summed up at once on a CPU
 _COLUMNS = 32  # of a run on a TPU
-_IN_FAST_MEMORY = 2**21  # numbers of an array, at once
+_IN_FAST_MEMORY = 2**21  # numbers of an array, of each example at once
 
 
 def kernel_gradient(
@@ -94,7 +94,7 @@ def _sum_products_by_rows(
     """
     kh, kw = size
     b, h, w, channels = grad.shape
-    most = max(_IN_FAST_MEMORY // (grad.size // h), 1)
+    most = max(_IN_FAST_MEMORY // (w * channels), 1)
     rows = max(n for n in range(1, h + 1) if h % n == 0 and n <= most)
 
     def add_rows(total, start):
