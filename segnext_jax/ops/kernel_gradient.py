@@ -34,7 +34,7 @@ def kernel_gradient(
         gradient = _sum_products_by_runs(x, grad, (kh, kw), rows, columns)
     else:
         padded = pad(x, rows=rows, columns=columns)
-        # Matrices take a fifth to a thirtieth of the cycles, by XLA's estimate for TPU
+        # Matrices take a third to a thirtieth of the cycles, by XLA's estimate for TPU
         # v5e, but are too large for fast memory where a small kernel has many channels.
         is_large = max(kh, kw) > 3
         method = _sum_products_by_matrices if is_large else _sum_products_by_rows
