@@ -17,13 +17,15 @@ def plain(x, kernel):
     )
 
 
-# As a product of matrices, and as other platforms compute it.
-@pytest.mark.parametrize("implementation", ["auto", "xla"])
+@pytest.mark.parametrize(
+    ("platform", "implementation"), [("cpu", "auto"), ("cpu", "xla"), ("tpu", "auto")]
+)
 @pytest.mark.parametrize("channels", [3, 16])
 @pytest.mark.parametrize("size", [(8, 6), (7, 6), (8, 5), (1, 1)])
 def test_values_and_gradients_are_those_of_the_plain_convolution(
-    implementation, channels, size
+    monkeypatch, platform, implementation, channels, size
 ):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     random = np.random.default_rng(0)
     x = random.standard_normal((2, *size, channels), np.float32)
     kernel = random.standard_normal((3, 3, channels, 5), np.float32)
