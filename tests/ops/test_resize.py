@@ -21,8 +21,10 @@ def uniform(shape, seed=0):
     return jnp.asarray(rng.uniform(-1, 1, shape), jnp.float32)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
 @pytest.mark.parametrize("case", CASES)
-def test_equals_pytorch(case):
+def test_equals_pytorch(monkeypatch, platform, case):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     expected = GOLDEN[f"{case}/output"]
     actual = resize_bilinear(jnp.asarray(GOLDEN[f"{case}/input"]), expected.shape[1:3])
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
