@@ -43,6 +43,9 @@ def reconstruct_bwd(x, bases, coef, grad):
 
 
 def sum_of_products(factors, dtype):
+    if jax.default_backend() == "tpu":
+        # Else each factor has a kernel of its own to compile, which knows its columns.
+        factors = lax.optimization_barrier(factors)
     left, right = (jnp.concatenate(side, -1) for side in zip(*factors, strict=True))
     return _dot("bnr,bdr->bnd", left, right).astype(dtype)
 
