@@ -4,15 +4,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from segnext_jax.ops.banded import sum_products_by_matrices
 from segnext_jax.ops.halo import AxisName, neighbouring_rows
 from segnext_jax.ops.outlined import outlined
 from segnext_jax.ops.pad import pad
 
 _SHORTEST_RUN = 8  # of pixels that are summed up at once on a CPU
-_COLUMNS = 32  # of a run on a TPU
 _IN_FAST_MEMORY = 2**21  # numbers of an array, of each example at once
 
 
@@ -37,51 +36,9 @@ def kernel_gradient(
         # Matrices take a third to a thirtieth of the cycles, by XLA's estimate for TPU
         # v5e, but are too large for fast memory where a small kernel has many channels.
         is_large = max(kh, kw) > 3
-        method = _sum_products_by_matrices if is_large else _sum_products_by_rows
+        method = sum_products_by_matrices if is_large else _sum_products_by_rows
         gradient = method(padded, grad, size=(kh, kw))
     return gradient.astype(kernel.dtype)
-
-
-@partial(jax.jit, static_argnames="size")
-def _sum_products_by_matrices(
-    padded: jax.Array, grad: jax.Array, size: tuple[int, int]
-) -> jax.Array:
-    """The gradient of `sum_taps` in its kernel of `size`, on a TPU's matrix units.
-
-    Of every channel, runs of columns of `grad` are multiplied with all columns that
-    their taps read: of the matrix [run+kw-1 run], summed over rows and runs, every
-    diagonal is a tap.
-    """
-    kh, kw = size
-    if kw < kh:
-        turned = padded.swapaxes(1, 2), grad.swapaxes(1, 2)
-        return _sum_products_by_matrices(*turned, size=(kw, kh)).swapaxes(0, 1)
-    b, h, w, channels = grad.shape
-    run = min(_COLUMNS, w)
-    to_whole_runs = ((0, 0), (0, 0), (0, -w % run), (0, 0))
-    padded, grad = jnp.pad(padded, to_whole_runs), jnp.pad(grad, to_whole_runs)
-    starts = range(0, grad.shape[2], run)
-    grad_runs = grad.reshape(b, h, len(starts), run, channels)
-    diagonals = np.stack([np.eye(run + kw - 1, run, -j) for j in range(kw)])
-    exact = lax.Precision.HIGHEST
-
-    def row(i: int) -> jax.Array:
-        rows = padded[:, i : i + h]
-        x_runs = jnp.stack([rows[:, :, k : k + run + kw - 1] for k in starts], axis=2)
-        # By example: devices that share the batch sum up once, at the end.
-        products = jnp.einsum(
-            "bhnvc,bhnuc->bcvu",
-            x_runs,
-            grad_runs,
-            precision=exact if grad.dtype == jnp.float32 else None,
-            preferred_element_type=jnp.float32,
-        )
-        taps = jnp.einsum(
-            "bcvu,jvu->bjc", products, np.float32(diagonals), precision=exact
-        )
-        return taps.sum(axis=0)
-
-    return jnp.stack([row(i) for i in range(kh)])
 
 
 @partial(jax.jit, static_argnames="size")

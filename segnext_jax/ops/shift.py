@@ -1,10 +1,14 @@
-"""Depthwise convolution by shift-and-add, for CPUs and TPUs: ops/depthwise.py."""
+"""Depthwise convolution by shift-and-add, for CPUs and TPUs: ops/depthwise.py.
+
+Large kernels of a TPU are in ops/banded.py.
+"""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from segnext_jax.ops.banded import banded_conv
 from segnext_jax.ops.halo import AxisName, neighbouring_rows, pad_rows
 from segnext_jax.ops.kernel_gradient import kernel_gradient
 from segnext_jax.ops.outlined import outlined
@@ -15,6 +19,10 @@ from segnext_jax.ops.pad import pad
 def shift_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
     """`depthwise_conv` with a backward of its own."""
     kh, kw, _ = kernel.shape
+    if jax.default_backend() == "tpu" and max(kh, kw) > 3:
+        # The compiler for v5e expects 77 instead of 89 million cycles of a train step
+        # of SegNeXt-T (docs/performance.md). Small kernels are of many channels.
+        return banded_conv(x, kernel, axis_name)
     x, rows = neighbouring_rows(x, kh, axis_name)
     # A column more than needed: rows of a multiple of 4 kB lie in the same few sets of
     # a CPU's cache and drive each other out; tall kernels take up to twice as long.

@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
+from segnext_jax.ops import banded
 from segnext_jax.ops.depthwise import depthwise_conv
 
 KERNELS = [(1, 1), (3, 3), (5, 5), (1, 7), (7, 1), (1, 21), (21, 1), (3, 5)]
@@ -55,6 +56,16 @@ def test_own_convolutions_equal_the_grouped_one_and_its_gradients(
 def test_gradient_of_images_longer_than_the_kernel(kernel_size, size):
     """Its products are summed by runs of pixels, of which the last one is cut off."""
     assert_equals_the_grouped_convolution(kernel_size, size, "shift")
+
+
+@pytest.mark.parametrize("longest", [8, 256])
+@pytest.mark.parametrize("size", [*SIZES, (20, 17)])
+@pytest.mark.parametrize("kernel_size", [(5, 5), (1, 7), (7, 1), (1, 21), (21, 1)])
+def test_banded_matrices_of_a_tpu(monkeypatch, kernel_size, size, longest):
+    """Of whole sides, and of parts of sides that are longer than `longest`."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(banded, "_LONGEST", longest)
+    assert_equals_the_grouped_convolution(kernel_size, size, "auto")
 
 
 def assert_equals_the_grouped_convolution(kernel_size, size, implementation):
@@ -117,13 +128,30 @@ def test_jit_and_vmap_change_nothing():
 
 @pytest.mark.parametrize("kernel_size", [(5, 5), (1, 21), (7, 1)])
 def test_bfloat16_rounds_once(kernel_size):
+    assert_rounds_once(kernel_size, "shift")
+
+
+@pytest.mark.parametrize("kernel_size", [(5, 5), (1, 21), (7, 1)])
+def test_banded_matrices_round_once(monkeypatch, kernel_size):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+
+    def product(equation, *arrays):
+        """In float32: CPUs do not multiply bfloat16 into it."""
+        arrays = [array.astype(jnp.float32) for array in arrays]
+        return jnp.einsum(equation, *arrays, precision=lax.Precision.HIGHEST)
+
+    monkeypatch.setattr(banded, "_product", product)
+    assert_rounds_once(kernel_size, "auto")
+
+
+def assert_rounds_once(kernel_size, implementation):
     """Products, sums and the kernel's gradient accumulate in float32."""
     x, kernel, cotangent = draw((8, 9), kernel_size, jnp.bfloat16)
 
     def value_and_grads(*arrays):
         x, kernel, cotangent = arrays
         y, vjp = jax.vjp(
-            lambda *a: depthwise_conv(*a, implementation="shift"), x, kernel
+            lambda *a: depthwise_conv(*a, implementation=implementation), x, kernel
         )
         return y, *vjp(cotangent)
 

@@ -83,19 +83,27 @@ def assert_same_with_gradients(sharded, whole, *arguments, rtol=2e-6):
         np.testing.assert_allclose(a, e, rtol=0, atol=rtol * np.abs(e).max())
 
 
-@pytest.mark.parametrize("implementation", ["shift", "xla", "triton"])
+@pytest.mark.parametrize(
+    ("platform", "implementation"),
+    [("cpu", "shift"), ("cpu", "xla"), ("cpu", "triton"), ("tpu", "shift")],
+)
 @pytest.mark.parametrize("kernel_size", [(3, 3), (5, 5), (1, 7), (21, 1)])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_depthwise_on_several_devices(implementation, kernel_size, rows):
+def test_depthwise_on_several_devices(
+    monkeypatch, platform, implementation, kernel_size, rows
+):
     """One and an odd number of rows a device, fewer than a tall kernel needs."""
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     x, kernel = draw((2, 8 * rows, 6, 4)), draw((*kernel_size, 4), seed=1)
     conv = partial(depthwise_conv, implementation=implementation)
     assert_same_with_gradients(on_devices(conv, 8, (ROWS, P())), conv, x, kernel)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
 @pytest.mark.parametrize("channels", [3, 16])
 @pytest.mark.parametrize("rows", [2, 6])
-def test_strided_on_several_devices(channels, rows):
+def test_strided_on_several_devices(monkeypatch, platform, channels, rows):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     x, kernel = draw((2, 8 * rows, 6, channels)), draw((3, 3, channels, 5), seed=1)
     sharded = on_devices(strided_conv, 8, (ROWS, P()))
     assert_same_with_gradients(sharded, strided_conv, x, kernel)
