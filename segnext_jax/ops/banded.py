@@ -21,8 +21,21 @@ _LONGEST_STRIP = 21  # of the multi-scale convolutions
 _EXACT = lax.Precision.HIGHEST
 
 
+def is_worth_its_matrices(shape: tuple[int, ...], kernel_size: tuple[int, int]) -> bool:
+    """Whether `banded_conv` is faster than shift-and-add for images [b h w c].
+
+    Small kernels are of too many channels. Too few rows, where many devices share them,
+    are multiplied in less time than the matrix of a wide kernel is made. Not counted by
+    the batch, which is that of all devices.
+    """
+    _, h, w, _ = shape
+    kh, kw = kernel_size
+    rows, side = (w, h) if kw == 1 else (h, w)
+    return max(kh, kw) > 3 and 4 * rows >= min(side, _LONGEST)
+
+
 def banded_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
-    """`depthwise_conv`; differentiable, but meant for a backward of its own."""
+    """`depthwise_conv` without a backward of its own."""
     kh, kw, _ = kernel.shape
     x, rows = neighbouring_rows(x, kh, axis_name)
     columns = (kw // 2, kw // 2)

@@ -8,7 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from segnext_jax.ops.banded import banded_conv
+from segnext_jax.ops.banded import banded_conv, is_worth_its_matrices
 from segnext_jax.ops.halo import AxisName, neighbouring_rows, pad_rows
 from segnext_jax.ops.kernel_gradient import kernel_gradient
 from segnext_jax.ops.outlined import outlined
@@ -19,9 +19,9 @@ from segnext_jax.ops.pad import pad
 def shift_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
     """`depthwise_conv` with a backward of its own."""
     kh, kw, _ = kernel.shape
-    if jax.default_backend() == "tpu" and max(kh, kw) > 3:
+    if jax.default_backend() == "tpu" and is_worth_its_matrices(x.shape, (kh, kw)):
         # The compiler for v5e expects 77 instead of 89 million cycles of a train step
-        # of SegNeXt-T (docs/performance.md). Small kernels are of many channels.
+        # of SegNeXt-T (docs/performance.md).
         return banded_conv(x, kernel, axis_name)
     x, rows = neighbouring_rows(x, kh, axis_name)
     # A column more than needed: rows of a multiple of 4 kB lie in the same few sets of

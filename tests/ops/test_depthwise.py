@@ -63,9 +63,16 @@ def test_gradient_of_images_longer_than_the_kernel(kernel_size, size):
 @pytest.mark.parametrize("kernel_size", [(5, 5), (1, 7), (7, 1), (1, 21), (21, 1)])
 def test_banded_matrices_of_a_tpu(monkeypatch, kernel_size, size, longest):
     """Of whole sides, and of parts of sides that are longer than `longest`."""
+    assert banded.is_worth_its_matrices((2, *size, 3), kernel_size)
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     monkeypatch.setattr(banded, "_LONGEST", longest)
     assert_equals_the_grouped_convolution(kernel_size, size, "auto")
+
+
+def test_few_rows_are_not_worth_a_matrix():
+    """Those of SegNeXt-T's first stage where 32 devices share a 1024² image."""
+    assert not banded.is_worth_its_matrices((8, 8, 256, 32), (1, 21))
+    assert banded.is_worth_its_matrices((8, 8, 256, 32), (21, 1))
 
 
 def assert_equals_the_grouped_convolution(kernel_size, size, implementation):
