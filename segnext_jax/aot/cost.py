@@ -268,11 +268,15 @@ def _product_flops(computation: Computation, i: Instruction) -> int:
         for axis in contracted.group(1).split(",") if contracted else ():
             summed *= left[int(axis)] if axis else 1
         return 2 * num_elements(i.shape) * summed
-    labels = re.search(r"dim_labels=\w+_(\w+)->", i.attributes)
+    labels = re.search(r"dim_labels=(\w+)_(\w+)->", i.attributes)
     assert labels, f"{i.name} is a convolution without labels"
+    lengths = dict(zip(labels.group(1), left, strict=True))
     summed = 1
-    for label, length in zip(labels.group(1), right, strict=True):
-        summed *= 1 if label == "o" else length
+    for label, length in zip(labels.group(2), right, strict=True):
+        # A side of one element meets one element of the kernel: what compilers make of
+        # a dimension that only the right factor of a product has.
+        is_met_once = label.isdigit() and lengths[label] == 1
+        summed *= 1 if label == "o" or is_met_once else length
     # Zeros that a dilation puts between elements are not multiplied.
     dilation = re.search(r"lhs_dilate=([\dx]+)", i.attributes)
     for factor in dilation.group(1).split("x") if dilation else ():

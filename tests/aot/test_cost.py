@@ -50,6 +50,17 @@ def test_convolutions(groups):
     assert cost.flops(hlo.parse(text)).matrix == 2 * (8 * 8 * 4) * 3 * 5 * 8 // groups
 
 
+def test_products_that_are_convolutions_over_a_side_of_one_element():
+    """As the compiler for TPUs writes bhwc,cd->bhwd: w is a side of the kernel."""
+    text = """ENTRY %main (a: bf16[8,16,1], b: bf16[4,8,2]) -> f32[16,2,4] {
+  %a = bf16[8,16,1]{2,1,0} parameter(0)
+  %b = bf16[4,8,2]{2,1,0} parameter(1)
+  ROOT %c = f32[16,2,4]{2,1,0} convolution(%a, %b), window={size=4 pad=3_3 rhs_reversal=1}, dim_labels=fb0_0io->bf0
+}
+"""  # noqa: E501
+    assert cost.flops(hlo.parse(text)).matrix == 2 * (16 * 4 * 2) * 8
+
+
 def test_a_loop_counts_once_for_each_iteration():
     def repeat(times):
         def f(x):
