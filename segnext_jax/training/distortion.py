@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segnext_jax.ops.outlined import outlined
+
 
 def photometric(image: jax.Array, keys: jax.Array) -> jax.Array:
     """PhotoMetricDistortion of mmsegmentation.
@@ -128,7 +130,7 @@ def _apply_paddle(rgb, draw):
         rgb = levels.astype(jnp.float32)
         grey = _pillow_grey(rgb)
         # Brightness, contrast and saturation blend with black, mean grey and grey.
-        other = jnp.select(
+        other = _select(
             [operation == 0, operation == 1], [0.0, _pillow_mean(grey)], grey
         )
         # Pillow rounds the product. Nothing exceeds the bounds: they keep compilers
@@ -222,7 +224,7 @@ def _pillow_hsv(rgb):
 def _is_lost(hue):
     """Looks `_lost_hues` up, in bits: XLA has no fast look-up of bytes."""
     words = np.packbits(_lost_hues(), bitorder="little").view(np.uint32)
-    word = jnp.select([hue >> 5 == i for i in range(8)], list(words))
+    word = _select([hue >> 5 == i for i in range(7)], words[:7], words[7])
     return (word >> (hue & 31).astype(jnp.uint32)) & 1 == 1
 
 
@@ -263,7 +265,7 @@ def _hue_parts(rgb):
     r, g, b = rgb
     value = jnp.maximum(jnp.maximum(r, g), b)
     chroma = value - jnp.minimum(jnp.minimum(r, g), b)
-    offset = jnp.select(
+    offset = _select(
         [value == r, value == g], [g - b, b - r + 2 * chroma], r - g + 4 * chroma
     )
     return value, chroma, offset
@@ -271,6 +273,20 @@ def _hue_parts(rgb):
 
 def _by_sextant(sextant, v, p, q, t):
     """RGB [3 h w] of hues in a whole sextant of the circle (6 is 0 again)."""
-    cases = [sextant % 6 == i for i in range(5)]
+    sextant = _wrap_sextant(sextant)
+    cases = [sextant == i for i in range(5)]
     channels = [v, q, p, p, t, v], [t, v, v, q, p, p], [p, p, t, v, v, q]
-    return jnp.stack([jnp.select(cases, c[:5], c[5]) for c in channels])
+    return jnp.stack([_select(cases, c[:5], c[5]) for c in channels])
+
+
+@outlined
+def _wrap_sextant(sextant):
+    """0…5, in memory on a CPU, where all three channels would compute it again."""
+    return sextant % 6
+
+
+def _select(conditions, choices, default):
+    """What jnp.select does, which stacks the conditions in memory to find the first."""
+    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
+        default = jnp.where(condition, choice, default)
+    return default
