@@ -77,7 +77,11 @@ def test_each_device_multiplies_its_own_examples():
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("shape", [(7, 3, 5), (2, 4, 6, 3, 5)])
 @pytest.mark.parametrize("dtype", [None, jnp.float32])
-def test_product_is_that_of_matrices_and_so_are_its_gradients(shape, dtype, wrap):
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_product_is_that_of_matrices_and_so_are_its_gradients(
+    monkeypatch, platform, shape, dtype, wrap
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     *pixels, k, m = shape
     x, kernel = draw(*pixels, k), draw(k, m)
     grad = draw(*pixels, m).astype(dtype or jnp.bfloat16)
