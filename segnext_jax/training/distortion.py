@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segnext_jax.ops.outlined import outlined
-
 
 def photometric(image: jax.Array, keys: jax.Array) -> jax.Array:
     """PhotoMetricDistortion of mmsegmentation.
@@ -99,14 +97,16 @@ def apply_photometric(image: jax.Array, draws: PhotometricDraw) -> jax.Array:
 def _apply_photometric(rgb, draw):
     has_brightness, has_contrast, contrast_first, *has_hsv = draw.coins
     contrast = jnp.where(has_contrast, draw.contrast, 1)
-    rgb = _to_uint8(rgb + jnp.where(has_brightness, draw.brightness, 0))
-    rgb = _to_uint8(rgb * jnp.where(contrast_first, contrast, 1))
+    brightness = jnp.where(has_brightness, draw.brightness, 0)
+    first = jnp.where(contrast_first, contrast, 1)
+    last = jnp.where(contrast_first, 1, contrast)
+    rgb = [_to_uint8(_to_uint8(x + brightness) * first) for x in rgb]
 
-    def change(levels, step):
+    def change(rgb, step):
         coin, saturation, hue = step
-        h, s, v = _opencv_hsv(levels.astype(jnp.float32))
+        h, s, v = _opencv_hsv(rgb)
         changed = _opencv_rgb((h + hue) % 180, _to_uint8(s * saturation), v)
-        return jnp.where(coin, changed.astype(jnp.uint8), levels), None
+        return [jnp.where(coin, *x) for x in zip(changed, rgb, strict=True)]
 
     # To HSV and back once for saturation and once for hue, as the peer.
     steps = (
@@ -114,8 +114,8 @@ def _apply_photometric(rgb, draw):
         jnp.stack([draw.saturation, jnp.ones(())]),
         jnp.stack([jnp.zeros((), int), draw.hue]),
     )
-    levels, _ = jax.lax.scan(change, rgb.astype(jnp.uint8), steps)
-    return _to_uint8(levels * jnp.where(contrast_first, 1, contrast))
+    rgb = _scan_bytes(change, rgb, steps)
+    return [_to_uint8(x * last) for x in rgb]
 
 
 def apply_paddle(image: jax.Array, draws: PaddleDraw) -> jax.Array:
@@ -126,8 +126,7 @@ def apply_paddle(image: jax.Array, draws: PaddleDraw) -> jax.Array:
 def _apply_paddle(rgb, draw):
     factors = jnp.where(draw.coins, draw.factors, 1)
 
-    def change(levels, operation):
-        rgb = levels.astype(jnp.float32)
+    def change(rgb, operation):
         grey = _pillow_grey(rgb)
         # Brightness, contrast and saturation blend with black, mean grey and grey.
         other = _select(
@@ -135,28 +134,43 @@ def _apply_paddle(rgb, draw):
         )
         # Pillow rounds the product. Nothing exceeds the bounds: they keep compilers
         # from fusing it with the sum, which is one level off in up to 1 of 300 values.
-        part = jnp.clip(factors[operation] * (rgb - other), -383, 383)
-        blended = _to_uint8(other + part)
+        parts = [jnp.clip(factors[operation] * (x - other), -383, 383) for x in rgb]
+        blended = [_to_uint8(other + part) for part in parts]
         h, s, v = _pillow_hsv(rgb)
         # Pillow's hue is a byte that wraps; NumPy truncates the sum when storing it.
         shifted = _pillow_rgb(jnp.trunc(h + draw.hue) % 256, s, v)
-        shifted = jnp.where(draw.coins[3], shifted, rgb)
-        changed = jnp.where(operation == 3, shifted, blended)
-        return changed.astype(jnp.uint8), None
+        return [
+            jnp.where(operation == 3, jnp.where(draw.coins[3], new, old), blend)
+            for new, old, blend in zip(shifted, rgb, blended, strict=True)
+        ]
 
-    levels, _ = jax.lax.scan(change, rgb.astype(jnp.uint8), draw.order)
-    return levels.astype(jnp.float32)
+    return _scan_bytes(change, rgb, draw.order)
 
 
 def _on_planes(function, image, draws):
-    """Maps `function` of [3 h w] and a draw over [b h w 3] and [b] draws.
+    """Maps `function` of three planes [h w] and a draw over [b h w 3] and [b] draws.
 
-    The planes, and the loops in the functions, are for XLA on CPUs, which otherwise
-    computes a conversion again for every channel that the next one reads: 10 times
-    slower. Between the steps of a loop they are bytes, a quarter of the traffic.
+    Planes are arrays of their own. XLA for CPUs computes a conversion again for every
+    channel of one array that the next conversion reads, in twice the time, and XLA for
+    GPUs writes its parts to memory, five times the traffic.
     """
-    planes = jnp.moveaxis(image.astype(jnp.float32), -1, 1)
-    return jnp.moveaxis(jax.vmap(function)(planes, draws), 1, -1)
+    planes = jnp.moveaxis(image.astype(jnp.float32), -1, 0)
+    return jnp.stack(jax.vmap(function)(list(planes), draws), axis=-1)
+
+
+def _scan_bytes(change, rgb, steps):
+    """Planes after `change` by every step; in between they are bytes.
+
+    A loop is for XLA on CPUs, too: without it a step would be computed again for every
+    plane of the next one.
+    """
+
+    def body(levels, step):
+        changed = change([x.astype(jnp.float32) for x in levels], step)
+        return [x.astype(jnp.uint8) for x in changed], None
+
+    levels, _ = jax.lax.scan(body, [x.astype(jnp.uint8) for x in rgb], steps)
+    return [x.astype(jnp.float32) for x in levels]
 
 
 def _to_uint8(x):
@@ -182,7 +196,7 @@ def _fixed_point(x, scale, divisor):
 
 
 def _opencv_rgb(h, s, v):
-    """The way back, [3 h w], truncated as by OpenCV's vectorised path.
+    """The way back, truncated as by OpenCV's vectorised path.
 
     (It rounds the last columns of an image whose width is no multiple of 32.) The
     operations, their order and their roundings are OpenCV's: what should be a whole
@@ -246,7 +260,7 @@ def _pillow_rgb(h, s, v):
     parts = 255 * (255 - s), 255**2 - s * f, 255**2 - s * (255 - f)
     # Rounded to nearest; 255² is odd, so there are no ties.
     p, q, t = ((v * part + 255**2 // 2) // 255**2 for part in parts)
-    return _by_sextant(whole, v, p, q, t).astype(jnp.float32)
+    return [x.astype(jnp.float32) for x in _by_sextant(whole, v, p, q, t)]
 
 
 def _pillow_grey(rgb):
@@ -272,17 +286,10 @@ def _hue_parts(rgb):
 
 
 def _by_sextant(sextant, v, p, q, t):
-    """RGB [3 h w] of hues in a whole sextant of the circle (6 is 0 again)."""
-    sextant = _wrap_sextant(sextant)
-    cases = [sextant == i for i in range(5)]
+    """RGB, [h w] each, of hues in a whole sextant of the circle (6 is 0 again)."""
+    cases = [sextant % 6 == i for i in range(5)]
     channels = [v, q, p, p, t, v], [t, v, v, q, p, p], [p, p, t, v, v, q]
-    return jnp.stack([_select(cases, c[:5], c[5]) for c in channels])
-
-
-@outlined
-def _wrap_sextant(sextant):
-    """0…5, in memory on a CPU, where all three channels would compute it again."""
-    return sextant % 6
+    return [_select(cases, c[:5], c[5]) for c in channels]
 
 
 def _select(conditions, choices, default):

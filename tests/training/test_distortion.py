@@ -100,7 +100,7 @@ def test_pillow_hsv():
 def test_pillow_rgb():
     hsv = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     expected = np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
-    actual = jnp.moveaxis(jax.jit(distortion._pillow_rgb)(*planes(hsv)), 0, -1)
+    actual = jnp.stack(jax.jit(distortion._pillow_rgb)(*planes(hsv)), -1)
     np.testing.assert_array_equal(actual, expected)
 
 
