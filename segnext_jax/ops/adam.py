@@ -1,11 +1,14 @@
 """AdamW of many arrays at once; on GPUs ops/triton/adam.py does the same."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from segnext_jax.ops.outlined import outlined
 
 # Arrays of up to so many numbers become one on a CPU before their squares are summed
 # up: every sum would be a kernel or two to compile.
@@ -29,29 +32,39 @@ class Scalars(NamedTuple):
     finite: jax.Array  # bool: whether anything changes
     grad_scale: jax.Array
     learning_rate: jax.Array
-    mu_correction: jax.Array
-    nu_correction: jax.Array
+    mu_scale: jax.Array
+    nu_scale: jax.Array
 
 
 def adamw(
     leaves: Sequence[Leaf], scalars: Scalars, *, b1: float, b2: float, eps: float
 ) -> list[tuple[jax.Array, ...]]:
     """New (param, mu, nu) of each leaf, as optax's `adamw`."""
+    update = partial(_update, b1=b1, b2=b2, eps=eps)
+    if jax.default_backend() != "cpu":
+        return [update(leaf, scalars) for leaf in leaves]
+    # As vectors all arrays of one size are the same kernels, which are compiled once.
+    new = []
+    for leaf in leaves:
+        param, grad, mu, nu = (x.ravel() for x in leaf[:4])
+        vectors = leaf._replace(param=param, grad=grad, mu=mu, nu=nu)
+        new.append(tuple(x.reshape(leaf.param.shape) for x in update(vectors, scalars)))
+    return new
 
+
+@partial(outlined, static_argnames=("b1", "b2", "eps"))
+def _update(
+    leaf: Leaf, scalars: Scalars, *, b1: float, b2: float, eps: float
+) -> tuple[jax.Array, ...]:
     def if_finite(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(scalars.finite, new, old)
 
-    moments = []
-    for leaf in leaves:
-        mu, nu = new_moments(leaf, scalars, b1=b1, b2=b2)
-        moments.append((if_finite(mu, leaf.mu), if_finite(nu, leaf.nu)))
+    mu, nu = new_moments(leaf, scalars, b1=b1, b2=b2)
+    mu, nu = if_finite(mu, leaf.mu), if_finite(nu, leaf.nu)
     if jax.default_backend() == "cpu":
-        # Else XLA computes them again for the parameters, from copies of the old ones.
-        moments = lax.optimization_barrier(moments)
-    return [
-        (if_finite(new_param(leaf, mu, nu, scalars, eps=eps), leaf.param), mu, nu)
-        for leaf, (mu, nu) in zip(leaves, moments, strict=True)
-    ]
+        # Else XLA computes them again for the parameter, from copies of the old ones.
+        mu, nu = lax.optimization_barrier((mu, nu))
+    return if_finite(new_param(leaf, mu, nu, scalars, eps=eps), leaf.param), mu, nu
 
 
 def new_moments(
@@ -66,8 +79,8 @@ def new_moments(
 def new_param(
     leaf: Leaf, mu: jax.Array, nu: jax.Array, scalars: Scalars, *, eps: float
 ) -> jax.Array:
-    change = jnp.sqrt(nu / scalars.nu_correction) + eps
-    change = mu / scalars.mu_correction / change + leaf.weight_decay * leaf.param
+    change = jnp.sqrt(nu * scalars.nu_scale) + eps
+    change = mu * scalars.mu_scale / change + leaf.weight_decay * leaf.param
     return leaf.param - scalars.learning_rate * leaf.multiplier * change
 
 

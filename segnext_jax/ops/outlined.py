@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+_Result = TypeVar("_Result")
+
 
 def outlined(
-    function: Callable[..., jax.Array], static_argnames: tuple[str, ...] = ()
-) -> Callable[..., jax.Array]:
+    function: Callable[..., _Result], static_argnames: tuple[str, ...] = ()
+) -> Callable[..., _Result]:
     """`function` of arrays, whose operands and result a CPU holds in memory.
 
     XLA for CPUs puts sums of shifted arrays into each operation that uses them, where
@@ -22,12 +24,12 @@ def outlined(
     """
 
     @partial(jax.jit, static_argnames=static_argnames)
-    def call(*arrays: jax.Array, **static: Any) -> jax.Array:
+    def call(*arrays: Any, **static: Any) -> _Result:
         with set_xla_metadata(inlineable="true"):  # what it calls itself
             return function(*arrays, **static)
 
     @wraps(function)
-    def call_or_inline(*arrays: jax.Array, **static: Any) -> jax.Array:
+    def call_or_inline(*arrays: Any, **static: Any) -> _Result:
         if jax.default_backend() != "cpu":
             return function(*arrays, **static)
         with set_xla_metadata(inlineable="false"):

@@ -62,8 +62,8 @@ def update(
         finite=finite,
         grad_scale=scale,
         learning_rate=schedule(by_schedule.count),
-        mu_correction=1 - config.b1**count,
-        nu_correction=1 - config.b2**count,
+        mu_scale=1 / (1 - config.b1**count),
+        nu_scale=1 / (1 - config.b2**count),
     )
     decays = jax.tree.map(
         lambda is_decayed: config.weight_decay * is_decayed,

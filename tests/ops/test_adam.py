@@ -33,7 +33,7 @@ def test_equals_optax(implementation, finite):
         p - 0.01 * m * (u + d * p)
         for p, u, d, m in zip(params, updates, decays, multipliers, strict=True)
     ]
-    scalars = Scalars(finite, 0.5, 0.01, 1 - 0.9**2, 1 - 0.99**2)
+    scalars = Scalars(finite, 0.5, 0.01, 1 / (1 - 0.9**2), 1 / (1 - 0.99**2))
     arrays = zip(params, grads, state.mu, state.nu, decays, multipliers, strict=True)
     leaves = [Leaf(*leaf) for leaf in arrays]
     new = jax.jit(
