@@ -55,12 +55,16 @@ def strided_conv(
 
 def _patches(padded: jax.Array) -> jax.Array:
     """What each output of the convolution reads: [b h w c] → [b (h-1)/2 (w-1)/2 9c]."""
-    h, w = (side - (side - 1) % 2 for side in padded.shape[1:3])
-    taps = [
-        padded[:, i : h - 2 + i : 2, j : w - 2 + j : 2]
-        for i in range(3)
-        for j in range(3)
-    ]
+    b, h, w, c = padded.shape
+    h, w = (h - 1) // 2, (w - 1) // 2
+    taps = []
+    for i in range(3):
+        row = padded[:, i : i + 2 * h - 1 : 2]
+        # Two neighbours are one of twice the channels.
+        taps += [
+            row[:, :, : 2 * w].reshape(b, h, w, 2 * c),
+            row[:, :, 2 : 2 * w + 1 : 2],
+        ]
     return jnp.concatenate(taps, axis=-1)
 
 
