@@ -30,6 +30,7 @@ from configs import common
 from segnext_jax.evaluation.inference import predict_image
 from segnext_jax.evaluation.protocol import Protocol
 from segnext_jax.models.segnext import make_model
+from segnext_jax.parallel.mesh import compiler_options, make_mesh
 
 NUM_CLASSES = 19
 
@@ -71,7 +72,8 @@ def compile_inference(
     predict = jax.jit(
         lambda variables, image: predict_image(
             model, variables, [image], size, protocol
-        )
+        ),
+        compiler_options=compiler_options(make_mesh(jax.devices()[:1])),
     )
     return lambda: jax.block_until_ready(predict(variables, image))
 

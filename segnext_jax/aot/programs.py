@@ -55,7 +55,7 @@ def lower(
                 "segmentation gives every device an image; use --program train"
             )
         segmenter = Segmenter(task.model, Protocol.from_config(config.eval), mesh)
-        return jax.jit(segmenter.run, static_argnames="shape").lower(
+        return segmenter.lower(
             step.abstract_state.eval_variables,
             _group(config.eval.scales, mesh, eval_size),
             shape=eval_size,

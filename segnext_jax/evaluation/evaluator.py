@@ -17,6 +17,7 @@ from segnext_jax.models.segnext import SegNeXt, Variables
 from segnext_jax.ops.normalize import normalize
 from segnext_jax.parallel.mesh import (
     all_rows,
+    compiler_options,
     local_rows,
     prefetch,
     replicated,
@@ -152,7 +153,11 @@ class ClassificationEvaluator:
             return count_top_k(logits, batch["label"], batch["mask"])
 
         self._mesh = mesh
-        self._evaluate = jax.jit(evaluate, out_shardings=replicated(mesh))
+        self._evaluate = jax.jit(
+            evaluate,
+            out_shardings=replicated(mesh),
+            compiler_options=compiler_options(mesh),
+        )
 
     def __call__(
         self, variables: Variables, batches: Iterable[dict[str, np.ndarray]]

@@ -7,12 +7,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jax.stages import Lowered
 
 from segnext_jax.evaluation.inference import predict_image
 from segnext_jax.evaluation.metrics import count_pixels
 from segnext_jax.evaluation.protocol import Protocol
 from segnext_jax.models.segnext import SegNeXt, Variables
-from segnext_jax.parallel.mesh import local_rows, per_device, spread
+from segnext_jax.parallel.mesh import (
+    compiler_options,
+    local_rows,
+    per_device,
+    spread,
+)
 
 
 class Segmented(NamedTuple):
@@ -32,7 +38,11 @@ class Segmenter:
     def __init__(self, model: SegNeXt, protocol: Protocol, mesh: Mesh):
         self._model, self._protocol, self._mesh = model, protocol, mesh
         self.group_size = len(mesh.local_devices)  # rows of this process
-        self._run = jax.jit(self._all_devices, static_argnames="shape")
+        self._run = jax.jit(
+            self._all_devices,
+            static_argnames="shape",
+            compiler_options=compiler_options(mesh),
+        )
 
     def __call__(
         self,
@@ -76,6 +86,10 @@ class Segmenter:
     def run(self, variables, group, shape, *, key=None) -> Segmented:
         """Starts the program on a group; does not wait for it."""
         return self._run(variables, group, key, shape=shape)
+
+    def lower(self, variables, group, shape) -> Lowered:
+        """`run` of arrays without values, to be compiled ahead of time."""
+        return self._run.lower(variables, group, None, shape=shape)
 
     def _all_devices(self, variables, group, key, *, shape) -> Segmented:
         def one_device(variables, row, key) -> Segmented:

@@ -199,3 +199,13 @@ def prefetch(
             yield current
     if ahead is not None:
         yield ahead
+
+
+def compiler_options(mesh: Mesh) -> dict[str, int]:
+    """Of `jax.jit`, for programs that take long: vectors as wide as a CPU has them.
+
+    XLA prefers 256 bits where there are 512, with which a train step of SegNeXt-T took
+    0.86 s instead of 0.92, and inference with SegNeXt-B 0.82 instead of 0.86.
+    """
+    is_cpu = mesh.devices.flat[0].platform == "cpu"
+    return {"xla_cpu_prefer_vector_width": 512} if is_cpu else {}

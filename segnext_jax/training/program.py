@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from segnext_jax.parallel.mesh import batch_sharding, replicated
+from segnext_jax.parallel.mesh import batch_sharding, compiler_options, replicated
 from segnext_jax.training.objective import Batch, Objective
 from segnext_jax.training.optimizer import make_optimizer, make_schedule
 from segnext_jax.training.state import TrainState, init_state
@@ -57,6 +57,7 @@ def make_program(config: ConfigDict, objective: Objective, mesh: Mesh) -> Progra
         ),
         out_shardings=replicated(mesh),
         donate_argnums=0,
+        compiler_options=compiler_options(mesh),
     )
     # It runs once: on two cores 17 s to compile, and 6 s without optimisation.
     options = {}
