@@ -1,6 +1,9 @@
 """The mesh of eight devices and the batches on it."""
 
+from types import SimpleNamespace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from segnext_jax.parallel.mesh import (
     batch_sharding,
     check_batch_size,
     check_rows,
+    compiler_options,
     data_shard,
     local_rows,
     make_mesh,
@@ -251,3 +255,13 @@ def test_prefetch_reads_one_batch_ahead_and_no_more(mesh):
     assert read == [0, 1]
     next(stream)
     assert read == [0, 1, 2]
+
+
+def test_options_that_xla_knows_are_those_of_the_platform(mesh):
+    """An unknown one would be an error; other compilers do not know a CPU's."""
+    x = jnp.ones(3)
+    doubled = jax.jit(lambda x: 2 * x, compiler_options=compiler_options(mesh))(x)
+    np.testing.assert_array_equal(doubled, 2 * x)
+    assert compiler_options(mesh)
+    tpu = SimpleNamespace(devices=np.array([SimpleNamespace(platform="tpu")]))
+    assert compiler_options(tpu) == {}
