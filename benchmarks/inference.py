@@ -73,7 +73,7 @@ def compile_inference(
         lambda variables, image: predict_image(
             model, variables, [image], size, protocol
         ),
-        compiler_options=compiler_options(make_mesh(jax.devices()[:1])),
+        compiler_options=compiler_options(make_mesh()),
     )
     return lambda: jax.block_until_ready(predict(variables, image))
 

@@ -31,6 +31,7 @@ from segnext_jax.ops.multi_scale import multi_scale_conv
 from segnext_jax.ops.nmf import nmf
 from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.ops.strided import strided_conv
+from segnext_jax.parallel.mesh import compiler_options, make_mesh
 
 NUM_CLASSES = 19
 KERNELS = ((5, 5), (1, 7), (7, 1), (1, 11), (11, 1), (1, 21), (21, 1))
@@ -180,10 +181,12 @@ def measure(
     passes = {"forward": lambda function: function}
     if case.is_differentiable:
         passes["backward too"] = with_backward
+    options = compiler_options(make_mesh())
     for name, wrap in passes.items():
         timers = {}
         for formulation, function in formulations.items():
-            run = jax.jit(wrap(function)).lower(*arguments).compile()
+            step = jax.jit(wrap(function), compiler_options=options)
+            run = step.lower(*arguments).compile()
             timers[formulation] = timed(partial(finish, run, arguments))
         yield name, take_turns(timers, warmup=warmup, rounds=rounds)
 
