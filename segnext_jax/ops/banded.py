@@ -6,7 +6,8 @@ shift-and-add loads, widens and multiplies the image for every tap. A number tha
 finite spoils all of its row.
 """
 
-from functools import partial, reduce
+from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,10 @@ from jax import lax
 from segnext_jax.ops.halo import AxisName, neighbouring_rows
 
 _LONGEST = 256  # of a side that is multiplied as a whole
-_COLUMNS = 32  # of a run whose products are summed up
-_LONGEST_STRIP = 21  # of the multi-scale convolutions
+_COLUMNS = 64  # of a run whose products are summed up
 _EXACT = lax.Precision.HIGHEST
+
+Axis = Literal[1, 2]  # that a kernel [k c] lies along: of columns or of rows [b h w c]
 
 
 def is_worth_its_matrices(shape: tuple[int, ...], kernel_size: tuple[int, int]) -> bool:
@@ -37,89 +39,151 @@ def is_worth_its_matrices(shape: tuple[int, ...], kernel_size: tuple[int, int]) 
 def banded_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Array:
     """`depthwise_conv` without a backward of its own."""
     kh, kw, _ = kernel.shape
-    x, rows = neighbouring_rows(x, kh, axis_name)
-    columns = (kw // 2, kw // 2)
     if kw == 1:
-        y = _conv_along(1, x, kernel[:, 0], rows)
-    else:
-        h = x.shape[1] + sum(rows) + 1 - kh
-        x = jnp.pad(x, ((0, 0), rows, (0, 0), (0, 0)))
-        y = reduce(
-            jnp.add,
-            [_conv_along(2, x[:, i : i + h], kernel[i], columns) for i in range(kh)],
-        )
-    return y.astype(x.dtype)
+        return _sum_convolutions(x[None], kernel.swapaxes(0, 1), 1, axis_name)
+    x, rows = neighbouring_rows(x, kh, axis_name)
+    h = x.shape[1] + sum(rows) + 1 - kh
+    x = jnp.pad(x, ((0, 0), rows, (0, 0), (0, 0)))
+    shifted = jnp.stack([x[:, i : i + h] for i in range(kh)])
+    return _sum_convolutions(shifted, kernel, 2, axis_name)
 
 
-def _conv_along(
-    axis: int, x: jax.Array, taps: jax.Array, padding: tuple[int, int]
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve_with_each(
+    x: jax.Array, kernels: jax.Array, axis: Axis, axis_name: AxisName
 ) -> jax.Array:
-    """Convolves rows (axis 2) or columns (axis 1) of images with [k c]: in float32."""
-    before, after = padding
-    halo = len(taps) - 1
-    length = x.shape[axis] + before + after - halo
-    if length <= _LONGEST:
-        equation = "bhvc,cvu->bhuc" if axis == 2 else "bvwc,cvu->buwc"
-        return _product(equation, x, _bands(taps, x.shape[axis], length, before))
-    runs = -(-length // _LONGEST)
-    sides = [(0, 0)] * 4
-    sides[axis] = before, after + runs * _LONGEST - length
-    x = jnp.pad(x, sides)
-    parts = [
-        lax.slice_in_dim(x, i * _LONGEST, (i + 1) * _LONGEST + halo, axis=axis)
-        for i in range(runs)
-    ]
-    equation = "bhnvc,cvu->bhnuc" if axis == 2 else "bnvwc,cvu->bnuwc"
-    bands = _bands(taps, _LONGEST + halo, _LONGEST, 0)
-    y = _product(equation, jnp.stack(parts, axis=axis), bands)
-    y = y.reshape(*x.shape[:axis], runs * _LONGEST, *x.shape[axis + 1 :])
-    return lax.slice_in_dim(y, 0, length, axis=axis)
+    """[b h w c] along an axis with each of the kernels [n k c]: [n b h w c]."""
+    rows = _with_neighbours(x, kernels, axis, axis_name)
+    return _multiply("", "n", rows, kernels, axis, length=x.shape[axis])
 
 
-def _bands(taps: jax.Array, inputs: int, outputs: int, before: int) -> jax.Array:
-    """[k c] → [c inputs outputs]: input v counts for output u by tap v - u + before."""
-    v, u = (lax.broadcasted_iota(jnp.int32, (inputs, outputs), i) for i in (0, 1))
-    tap = jnp.arange(len(taps))[:, None, None]
-    is_tap = (v - u + before == tap).astype(taps.dtype)
-    return _product("jc,jvu->cvu", taps, is_tap).astype(taps.dtype)
-
-
-@partial(jax.jit, static_argnames="size")
-def sum_products_by_matrices(
-    padded: jax.Array, grad: jax.Array, size: tuple[int, int]
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def sum_convolutions(
+    x: jax.Array, kernels: jax.Array, axis: Axis, axis_name: AxisName
 ) -> jax.Array:
-    """The gradient of a depthwise convolution in its kernel of `size`, in float32.
+    """The sum of images [n b h w c], each with its own of [n k c]: [b h w c].
 
-    Of every channel, runs of columns of `grad` are multiplied with all columns that
-    their taps read: of the matrix [run+kw-1 run], summed over rows and runs, every
-    diagonal is a tap.
+    The transpose of `convolve_with_each`, but for the order of the taps.
     """
-    kh, kw = size
-    if kw < kh:
-        turned = padded.swapaxes(1, 2), grad.swapaxes(1, 2)
-        return sum_products_by_matrices(*turned, size=(kw, kh)).swapaxes(0, 1)
-    b, h, w, channels = grad.shape
+    return _sum_convolutions(x, kernels, axis, axis_name)
+
+
+def _sum_convolutions(x, kernels, axis, axis_name):
+    rows = jax.vmap(lambda x: _with_neighbours(x, kernels, axis, axis_name))(x)
+    return _multiply("n", "", rows, kernels, axis, length=x.shape[1 + axis])
+
+
+def _convolve_fwd(x, kernels, axis, axis_name):
+    return convolve_with_each(x, kernels, axis, axis_name), (x, kernels)
+
+
+def _convolve_bwd(axis, axis_name, residuals, grad):
+    x, kernels = residuals
+    of_x = sum_convolutions(grad, kernels[:, ::-1], axis, axis_name)
+    of_kernels = _kernel_gradients(x, grad, kernels, axis, axis_name)
+    return of_x, of_kernels
+
+
+convolve_with_each.defvjp(_convolve_fwd, _convolve_bwd)
+
+
+def _sum_fwd(x, kernels, axis, axis_name):
+    return sum_convolutions(x, kernels, axis, axis_name), (x, kernels)
+
+
+def _sum_bwd(axis, axis_name, residuals, grad):
+    x, kernels = residuals
+    of_x = convolve_with_each(grad, kernels[:, ::-1], axis, axis_name)
+    of_kernels = _kernel_gradients(grad, x, kernels, axis, axis_name)[:, ::-1]
+    return of_x, of_kernels
+
+
+sum_convolutions.defvjp(_sum_fwd, _sum_bwd)
+
+
+def _with_neighbours(
+    x: jax.Array, kernels: jax.Array, axis: Axis, axis_name: AxisName
+) -> jax.Array:
+    """Adds the rows of other devices that kernels along the rows' axis read."""
+    return neighbouring_rows(x, kernels.shape[1], axis_name)[0] if axis == 1 else x
+
+
+def _multiply(
+    of_x: str, of_y: str, x: jax.Array, kernels: jax.Array, axis: Axis, *, length: int
+) -> jax.Array:
+    """The products with bands [n c v u], of images with or without an axis n.
+
+    Of `length` pixels along the axis; what `x` has less than they read is 0.
+    """
+    halo = kernels.shape[1] - 1
+    before = (length + halo - x.shape[axis - 4]) // 2
+    runs = -(-length // _LONGEST)
+    if runs == 1:
+        run = ""
+        bands = _bands(kernels, x.shape[axis - 4], length, before)
+    else:
+        run = "r"
+        x = _pad(x, axis, before, before + runs * _LONGEST - length)
+        parts = [
+            lax.slice_in_dim(x, i, i + _LONGEST + halo, axis=axis - 4)
+            for i in range(0, runs * _LONGEST, _LONGEST)
+        ]
+        x = jnp.stack(parts, axis=axis - 5)
+        bands = _bands(kernels, _LONGEST + halo, _LONGEST, 0)
+    image = f"b{run}vwc" if axis == 1 else f"bh{run}vc"
+    result = image.replace("v", "u")
+    y = _product(f"{of_x}{image},ncvu->{of_y}{result}", x, bands).astype(x.dtype)
+    if runs > 1:
+        y = lax.collapse(y, y.ndim + axis - 5, y.ndim + axis - 3)
+        y = lax.slice_in_dim(y, 0, length, axis=axis - 4)
+    return y
+
+
+def _bands(kernels: jax.Array, inputs: int, outputs: int, before: int) -> jax.Array:
+    """[n k c] → [n c inputs outputs]: input v adds to output u by tap v-u+before."""
+    v, u = (lax.broadcasted_iota(jnp.int32, (inputs, outputs), i) for i in (0, 1))
+    tap = jnp.arange(kernels.shape[1])[:, None, None]
+    is_tap = (v - u + before == tap).astype(kernels.dtype)
+    return _product("nkc,kvu->ncvu", kernels, is_tap).astype(kernels.dtype)
+
+
+def _kernel_gradients(x, grad, kernels, axis, axis_name):
+    """Of images [b h w c] convolved with each of `kernels`."""
+    length = kernels.shape[1]
+    x = _with_neighbours(x, kernels, axis, axis_name)
+    missing = grad.shape[axis - 4] + length - 1 - x.shape[axis]
+    x = _pad(x, axis, missing // 2, missing // 2)
+    return _sum_products(x, grad, axis).astype(kernels.dtype)
+
+
+def _sum_products(padded: jax.Array, grads: jax.Array, axis: Axis) -> jax.Array:
+    """The gradient of kernels [n k c], in float32, by those of their results.
+
+    Of every channel, runs of columns of `grads` [n b h w c] are multiplied with all
+    columns of `padded` [b h w+k-1 c] that their taps read: of the matrix [run+k-1 run],
+    summed over rows and runs, every diagonal is a tap. Of axis 1, the same of rows.
+    """
+    if axis == 1:
+        padded, grads = padded.swapaxes(1, 2), grads.swapaxes(2, 3)
+    n, b, h, w, channels = grads.shape
+    taps = padded.shape[2] + 1 - w
     run = min(_COLUMNS, w)
-    # Strips of all lengths are the same kernels to compile.
-    added = max(_LONGEST_STRIP - kw, 0) // 2 if kh == 1 else 0
-    taps = kw + 2 * added
     rest = -w % run  # to whole runs
-    padded = jnp.pad(padded, ((0, 0), (0, 0), (added, added + rest), (0, 0)))
-    grad = jnp.pad(grad, ((0, 0), (0, 0), (0, rest), (0, 0)))
-    starts = range(0, grad.shape[2], run)
-    grad_runs = grad.reshape(b, h, len(starts), run, channels)
+    padded, grads = (_pad(y, 2, 0, rest) for y in (padded, grads))
+    starts = range(0, w, run)
+    x_runs = jnp.stack([padded[:, :, k : k + run + taps - 1] for k in starts], axis=2)
+    grad_runs = grads.reshape(n, b, h, len(starts), run, channels)
+    # By example: devices that share the batch sum up once, at the end.
+    products = _product("bhrvc,nbhruc->nbcvu", x_runs, grad_runs)
     diagonals = np.stack([np.eye(run + taps - 1, run, -j) for j in range(taps)])
+    return _product("nbcvu,kvu->nbkc", products, jnp.float32(diagonals)).sum(axis=1)
 
-    def row(i: jax.Array | int) -> jax.Array:
-        rows = lax.dynamic_slice_in_dim(padded, i, h, axis=1)
-        x_runs = jnp.stack([rows[:, :, k : k + run + taps - 1] for k in starts], axis=2)
-        # By example: devices that share the batch sum up once, at the end.
-        products = _product("bhnvc,bhnuc->bcvu", x_runs, grad_runs)
-        return _product("bcvu,jvu->bjc", products, jnp.float32(diagonals))
 
-    # A loop: static rows would be a kernel each, to compile, too.
-    products = lax.map(row, jnp.arange(kh)) if kh > 1 else row(0)[None]
-    return products.sum(axis=1)[:, added : added + kw]
+def _pad(x: jax.Array, axis: Axis, before: int, after: int) -> jax.Array:
+    """Zeros on both sides of an axis of [… b h w c]."""
+    sides = [(0, 0)] * x.ndim
+    sides[axis - 4] = before, after
+    return jnp.pad(x, sides)
 
 
 def _product(equation: str, x: jax.Array, y: jax.Array) -> jax.Array:

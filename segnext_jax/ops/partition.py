@@ -1,9 +1,10 @@
-"""Kernels that XLA cannot look into, each device on its own examples."""
+"""What XLA's partitioner cannot split, each device on its own examples."""
 
 from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
+from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -63,6 +64,28 @@ def split_examples(
         )
 
     return call
+
+
+def sum_over_examples(
+    function: Callable[..., jax.Array], *arrays: jax.Array
+) -> jax.Array:
+    """`function` of arrays [b …], a sum over their examples: each device of its own.
+
+    XLA's partitioner would gather the batch for a convolution in groups. The axes that
+    share the batch are those of the mesh of `jax.sharding.use_abstract_mesh` that no
+    shard_map has taken.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = tuple(axis for axis in mesh.axis_names if axis not in mesh.manual_axes)
+    if not axes:
+        return function(*arrays)
+    return jax.shard_map(
+        lambda *own: lax.psum(function(*own), axes),
+        in_specs=P(axes),
+        out_specs=P(),
+        axis_names=set(axes),
+        check_vma=False,
+    )(*arrays)
 
 
 def _is_split_by_hand() -> bool:

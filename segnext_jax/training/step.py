@@ -77,7 +77,9 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, model_key = step_keys(config.seed, state.step)
         image, target = objective.augment(batch, augment_key)
-        grads, scale, loss, batch_stats = gradients(state, image, target, model_key)
+        # For ops/partition.py.
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            grads, scale, loss, batch_stats = gradients(state, image, target, model_key)
 
         params, opt_state, grad_norm, finite = update(
             grads,

@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 from jax.scipy.stats import norm
 
+from segnext_jax.ops import banded
 from segnext_jax.ops.conv_gelu import conv_gelu
 from segnext_jax.ops.depthwise import Layer
 from segnext_jax.ops.gelu import gelu
@@ -121,6 +122,32 @@ def test_images_smaller_than_their_arrays(case):
     run = partial(fused, implementation="triton", size=size)
     alone = plain(x[1:, :5, :4], *parameters)
     np.testing.assert_allclose(run(x, *parameters)[1:, :5, :4], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("longest", [8, 256])
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 20, 17, 3)])
+def test_strips_at_once_on_a_tpu(monkeypatch, longest, shape):
+    """By matrices of whole sides, and of parts of those longer than `longest`."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(banded, "_LONGEST", longest)
+    arguments = multi_scale_arguments(shape)
+    expected = with_gradients(plain_multi_scale, arguments)
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(
+            a, e, rtol=0, atol=3e-6 * max(float(np.abs(e).max()), 1)
+        ),
+        jax.jit(partial(with_gradients, multi_scale_conv))(arguments),
+        expected,
+    )
+
+
+def test_strips_at_once_of_images_smaller_than_their_arrays(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    x, *parameters = multi_scale_arguments((2, 8, 8, 3))
+    size = jnp.array([[8, 8], [5, 4]])
+    alone = plain_multi_scale(x[1:, :5, :4], *parameters)
+    result = multi_scale_conv(x, *parameters, size=size)
+    np.testing.assert_allclose(result[1:, :5, :4], alone, atol=1e-5)
 
 
 def test_gelu_of_kernels():

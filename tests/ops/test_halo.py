@@ -9,8 +9,9 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from segnext_jax.ops.depthwise import depthwise_conv
+from segnext_jax.ops.depthwise import Layer, depthwise_conv
 from segnext_jax.ops.halo import pad_rows, repeat_edges, sum_over
+from segnext_jax.ops.multi_scale import multi_scale_conv
 from segnext_jax.ops.nmf import draw_bases, factorize
 from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.ops.strided import strided_conv
@@ -76,11 +77,13 @@ def assert_same_with_gradients(sharded, whole, *arguments, rtol=2e-6):
     expected, vjp = jax.vjp(whole, *arguments)
     cotangent = draw(expected.shape, seed=9)
     actual, sharded_vjp = jax.vjp(sharded, *arguments)
-    pairs = [(actual, expected)]
-    pairs += zip(sharded_vjp(cotangent), vjp(cotangent), strict=True)
-    for a, e in pairs:
-        a, e = np.asarray(a), np.asarray(e)
-        np.testing.assert_allclose(a, e, rtol=0, atol=rtol * np.abs(e).max())
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(
+            a, e, rtol=0, atol=rtol * np.abs(e).max()
+        ),
+        (actual, sharded_vjp(cotangent)),
+        (expected, vjp(cotangent)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,6 +100,26 @@ def test_depthwise_on_several_devices(
     x, kernel = draw((2, 8 * rows, 6, 4)), draw((*kernel_size, 4), seed=1)
     conv = partial(depthwise_conv, implementation=implementation)
     assert_same_with_gradients(on_devices(conv, 8, (ROWS, P())), conv, x, kernel)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("rows", [2, 3])
+def test_multi_scale_on_several_devices(monkeypatch, platform, rows):
+    """On a TPU all strips are one product, but not of 2 rows a device."""
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    sizes = [(5, 5), (1, 3), (3, 1), (1, 7), (7, 1)]
+    base, *strips = (
+        Layer(draw((*size, 4), seed=i), draw((4,), seed=10 + i))
+        for i, size in enumerate(sizes)
+    )
+    pairs = list(zip(strips[::2], strips[1::2], strict=True))
+    x = draw((2, 8 * rows, 9, 4))
+
+    def run(x, parameters, axis_name=None):
+        return multi_scale_conv(x, *parameters, axis_name=axis_name)
+
+    sharded = on_devices(run, 8, (ROWS, P()))
+    assert_same_with_gradients(sharded, run, x, (base, pairs))
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])

@@ -1,5 +1,8 @@
 """The kernel gradients of a depthwise convolution, each way, against the sums."""
 
+import re
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,10 +45,22 @@ def test_equals_plain_sums(monkeypatch, platform, dtype, size, height, width):
     )
 
 
-def test_many_rows_are_summed_in_parts(monkeypatch):
-    """A small kernel of a TPU, whose arrays do not fit its fast memory as a whole."""
+def test_each_device_of_a_tpu_sums_up_its_own_examples(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    x = jnp.ones((1, 96, 256, 256))
-    kernel = jnp.zeros((3, 3, 256))
-    jaxpr = jax.make_jaxpr(lambda x: kernel_gradient(x, x, kernel, None))(x)
-    assert "length=3\n" in str(jaxpr)
+    rng = np.random.default_rng(0)
+    x, grad = (rng.standard_normal((16, 9, 8, 256)).astype(np.float32) for _ in "ab")
+    devices = jax.sharding.Mesh(np.array(jax.devices()[:8]).reshape(4, 2), ("a", "b"))
+    batch = jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec(("a", "b")))
+
+    @partial(jax.jit, in_shardings=batch)
+    def gradient(x, grad):
+        with jax.sharding.use_abstract_mesh(devices.abstract_mesh):
+            return kernel_gradient(x, grad, jnp.zeros((3, 3, 256)), axis_name=None)
+
+    text = gradient.lower(x, grad).compile().as_text()
+    assert "all-gather" not in text
+    assert re.search(r"f32\[3,3,256]\S* all-reduce\(", text)
+    expected = plain(x, grad, (3, 3))
+    np.testing.assert_allclose(
+        gradient(x, grad), expected, rtol=0, atol=2e-6 * abs(expected).max()
+    )

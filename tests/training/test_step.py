@@ -60,6 +60,18 @@ def test_eight_devices_equal_one(config, make_batch):
     assert_eight_devices_equal_one(config, make_batch(0, 8, height=128, width=128))
 
 
+@pytest.mark.usefixtures("smooth")
+@pytest.mark.parametrize(("data", "spatial"), [(1, 1), (8, 1), (2, 4)])
+def test_operators_of_a_tpu_equal_those_of_a_cpu(
+    config, make_batch, monkeypatch, data, spatial
+):
+    batch = make_batch(0, 8, height=128, width=64)
+    expected = first_step(config, batch, make_mesh(jax.devices()[:1]))
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    mesh = make_mesh(jax.devices()[: data * spatial], data=data, spatial=spatial)
+    assert_same_step(first_step(config, batch, mesh), expected)
+
+
 def test_eight_devices_equal_one_to_classify(make_config, make_images):
     """Every image is mixed with that of another device."""
     config = make_config("classification")
