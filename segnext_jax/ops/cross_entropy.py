@@ -6,7 +6,7 @@ neighbours. One phase after the other, nothing at the size of the labels but the
 is in memory: for SegNeXt-T and 2 × 512² a CPU takes 26 ms instead of 54.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial, reduce
 from typing import Literal
 
@@ -18,7 +18,7 @@ from segnext_jax.ops.outlined import outlined
 from segnext_jax.ops.resize import blend_weights
 from segnext_jax.ops.triton import cross_entropy as triton
 
-Implementation = Literal["auto", "phases", "triton"]
+Implementation = Literal["auto", "phases", "aligned", "triton"]
 
 
 def is_whole_factor(shape: tuple[int, ...], label_shape: tuple[int, ...]) -> bool:
@@ -42,16 +42,17 @@ def enlarged_cross_entropy(
       label: [b H W] int32.
       class_weights: [c] float32, of the pixels of each class.
       ignore_label: of pixels that do not count.
-      implementation: "phases" is as above, "triton" a kernel for GPUs, "auto" that
-        kernel on GPUs where it is `supported`.
+      implementation: "phases" is as above, "aligned" the same for TPUs, "triton" a
+        kernel for GPUs, "auto" that of the platform; on GPUs where it is `supported`.
 
     Returns:
       Weighted cross-entropy and weights, float32 [b].
     """
     if implementation == "auto":
-        on_gpu = jax.default_backend() == "gpu"
-        fits = triton.supported(logits.shape, label.shape)
-        implementation = "triton" if on_gpu and fits else "phases"
+        platform = jax.default_backend()
+        implementation = "aligned" if platform == "tpu" else "phases"
+        if platform == "gpu" and triton.supported(logits.shape, label.shape):
+            implementation = "triton"
     return _enlarged(logits, label, class_weights, ignore_label, implementation)
 
 
@@ -62,8 +63,12 @@ def _enlarged(logits, label, class_weights, ignore_label, implementation):
 
 
 def _enlarged_fwd(logits, label, class_weights, ignore_label, implementation):
-    by_kernel = implementation == "triton"
-    compute = triton.enlarged_cross_entropy if by_kernel else _by_phases
+    add_columns = {"phases": _add_columns, "aligned": _add_aligned_columns}
+    compute = (
+        triton.enlarged_cross_entropy
+        if implementation == "triton"
+        else partial(_by_phases, add_columns=add_columns[implementation])
+    )
     # The gradient is the sum's but for a factor: one pass makes both.
     total, weight, grad = compute(logits, label, class_weights, ignore_label)
     return (total, weight), grad
@@ -77,7 +82,12 @@ _enlarged.defvjp(_enlarged_fwd, _enlarged_bwd)
 
 
 def _by_phases(
-    logits: jax.Array, label: jax.Array, class_weights: jax.Array, ignore_label: int
+    logits: jax.Array,
+    label: jax.Array,
+    class_weights: jax.Array,
+    ignore_label: int,
+    *,
+    add_columns: Callable[..., tuple[jax.Array, jax.Array]],
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Both sums, and the gradient of the first to the logits, [b h w c]."""
     b, h, w, _ = logits.shape
@@ -91,24 +101,64 @@ def _by_phases(
         grad, sums = carry
         label, weights = phase
         strip = _blend_rows(planes, weights)
-
-        def add_columns(sums, phase):
-            label, weights = phase
-            largest = _largest(strip, weights)
-            total = _sum_exponentials(strip, weights, largest)
-            losses = _weighted_losses(
-                strip, weights, largest, total, label, class_weights
-            )
-            grad = _gradient(strip, weights, largest, total, label, losses[1])
-            return sums + losses, jnp.pad(grad, ((0, 0), (0, 0), (0, 0), (2, 2)))
-
-        sums, grads = lax.scan(add_columns, sums, (label, column_weights))
-        return (grad + _spread_rows(_spread_columns(grads), weights), sums), None
+        phases = label, column_weights
+        strip_grad, sums = add_columns(strip, phases, sums, class_weights)
+        return (grad + _spread_rows(strip_grad, weights), sums), None
 
     start = jnp.zeros_like(planes), jnp.zeros((2, b, h, w), jnp.float32)
     (grad, sums), _ = lax.scan(add_rows, start, (phases, row_weights))
     total, weight = sums.sum(axis=(2, 3))
     return total, weight, _unpad(grad)
+
+
+def _add_columns(strip, phases, sums, class_weights) -> tuple[jax.Array, jax.Array]:
+    """The gradient to a strip [b c h w+2], and sums with those of its phases."""
+
+    def add_phase(sums, phase):
+        label, weights = phase
+        largest = _largest(strip, weights)
+        total = _sum_exponentials(strip, weights, largest)
+        losses = _weighted_losses(strip, weights, largest, total, label, class_weights)
+        grad = _gradient(strip, weights, largest, total, label, losses[1])
+        return sums + losses, jnp.pad(grad, ((0, 0), (0, 0), (0, 0), (2, 2)))
+
+    sums, grads = lax.scan(add_phase, sums, phases)
+    return _spread_columns(grads), sums
+
+
+def _add_aligned_columns(
+    strip, phases, sums, class_weights
+) -> tuple[jax.Array, jax.Array]:
+    """The same, shifted by a column once a strip instead of in every phase.
+
+    Columns are lanes of a TPU: the compiler for v5e expects 57 instead of 60 million
+    cycles of a train step of SegNeXt-T (docs/performance.md).
+    """
+    w = strip.shape[-1] - 2
+    neighbours = jnp.stack([strip[..., k : k + w] for k in range(3)])
+    classes = jnp.arange(strip.shape[1])[:, None, None]
+
+    def add_phase(carry, phase):
+        grads, sums = carry
+        label, weights = phase
+        logits = _add(neighbours[k] * weights[k] for k in range(3))
+        largest = logits.max(axis=1)
+        exponentials = jnp.exp(logits - largest[:, None])
+        total = exponentials.sum(axis=1)
+        is_class = label[:, None] == classes
+        picked = jnp.sum(jnp.where(is_class, logits, 0), axis=1)
+        weight = jnp.sum(jnp.where(is_class, class_weights[:, None, None], 0), axis=1)
+        losses = largest + jnp.log(total) - picked
+        losses = jnp.stack([jnp.where(weight > 0, losses * weight, 0), weight])
+        grad = exponentials * (weight / total)[:, None]
+        grad -= jnp.where(is_class, weight[:, None], 0)
+        grads += grad * weights[:, None, None, None, None]
+        return (grads, sums + losses), None
+
+    start = jnp.zeros_like(neighbours), sums
+    (grads, sums), _ = lax.scan(add_phase, start, phases)
+    sides = ((0, 0),) * 3
+    return _add(jnp.pad(grads[k], (*sides, (k, 2 - k))) for k in range(3)), sums
 
 
 def _pad(logits: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
 """Cross-entropy that enlarges its logits itself, against enlarging them first.
 
-By phases, and by the kernel for GPUs, which is interpreted.
+By phases, as for CPUs and for TPUs, and by the kernel for GPUs, which is interpreted.
 """
 
 import re
@@ -17,7 +17,7 @@ from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.ops.triton.cross_entropy import supported
 from segnext_jax.training.losses import cross_entropy, enlarged_cross_entropy
 
-both = pytest.mark.parametrize("implementation", ["phases", "triton"])
+each = pytest.mark.parametrize("implementation", ["phases", "aligned", "triton"])
 
 
 def draw(b=2, h=3, w=9, c=5, factor=8):
@@ -51,7 +51,7 @@ def assert_same(actual, expected):
     ("h", "w", "c", "factor"),
     [(1, 1, 2, 8), (3, 9, 5, 8), (2, 7, 19, 4), (4, 8, 3, 2), (1, 2, 3, 16)],
 )
-@both
+@each
 def test_equals_cross_entropy_of_enlarged_logits(h, w, c, factor, implementation):
     arrays = draw(h=h, w=w, c=c, factor=factor)
     enlarged = partial(enlarged_cross_entropy, implementation=implementation)
@@ -63,7 +63,7 @@ def test_equals_cross_entropy_of_enlarged_logits(h, w, c, factor, implementation
 
 @pytest.mark.parametrize("normalizer", ["valid", "all"])
 @pytest.mark.parametrize("class_weights", [(), (1.0, 2.0, 0.0, 0.5, 3.0)])
-@both
+@each
 def test_normalizers_and_class_weights(normalizer, class_weights, implementation):
     options = dict(normalizer=normalizer, class_weights=class_weights)
     enlarged = partial(enlarged_cross_entropy, implementation=implementation)
@@ -73,7 +73,7 @@ def test_normalizers_and_class_weights(normalizer, class_weights, implementation
     )
 
 
-@both
+@each
 def test_large_logits_stay_finite(implementation):
     logits, label = draw()
     enlarged = partial(enlarged_cross_entropy, implementation=implementation)
@@ -83,7 +83,7 @@ def test_large_logits_stay_finite(implementation):
     assert np.isfinite(grad).all()
 
 
-@both
+@each
 def test_nothing_labelled(implementation):
     logits, label = draw()
     enlarged = partial(enlarged_cross_entropy, implementation=implementation)
@@ -94,7 +94,7 @@ def test_nothing_labelled(implementation):
     assert not grad.any()
 
 
-@both
+@each
 def test_devices_keep_their_examples(implementation):
     arrays = draw(b=8)
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
@@ -114,23 +114,25 @@ def test_devices_keep_their_examples(implementation):
     assert not re.search(r"all-gather|collective-permute|all-to-all", program)
 
 
-@both
+@each
 def test_says_what_fits(implementation):
-    fits = {"phases": is_whole_factor, "triton": supported}[implementation]
+    of_phases = implementation != "triton"
+    fits = is_whole_factor if of_phases else supported
     assert fits((2, 3, 5, 19), (2, 24, 40))
     assert not fits((2, 3, 5, 19), (2, 24, 39))
     # The kernel has one factor, a power of two.
-    of_phases = implementation == "phases"
     assert fits((2, 3, 5, 19), (2, 24, 20)) == of_phases
     assert fits((2, 3, 5, 19), (2, 9, 15)) == of_phases
     assert fits((2, 3, 5, 19), (2, 3, 5)) == of_phases
 
 
+@pytest.mark.parametrize("implementation", ["phases", "aligned"])
 @pytest.mark.parametrize("size", [(9, 15), (6, 20), (3, 5)])
-def test_phases_of_any_whole_factor(size):
+def test_phases_of_any_whole_factor(size, implementation):
     logits, _ = draw(h=3, w=5)
     label = np.random.default_rng(1).integers(0, 5, (2, *size)).astype(np.int32)
+    enlarged = partial(enlarged_cross_entropy, implementation=implementation)
     assert_same(
-        with_gradient(enlarged_cross_entropy, logits, label, normalizer="valid"),
+        with_gradient(enlarged, logits, label, normalizer="valid"),
         with_gradient(plain, logits, label, normalizer="valid"),
     )
