@@ -148,8 +148,7 @@ def _add_aligned_columns(
         is_class = label[:, None] == classes
         picked = jnp.sum(jnp.where(is_class, logits, 0), axis=1)
         weight = jnp.sum(jnp.where(is_class, class_weights[:, None, None], 0), axis=1)
-        losses = largest + jnp.log(total) - picked
-        losses = jnp.stack([jnp.where(weight > 0, losses * weight, 0), weight])
+        losses = _weigh(largest + jnp.log(total) - picked, weight)
         grad = exponentials * (weight / total)[:, None]
         grad -= jnp.where(is_class, weight[:, None], 0)
         grads += grad * weights[:, None, None, None, None]
@@ -219,7 +218,10 @@ def _weighted_losses(
     for c, logits in enumerate(_logits_of_classes(strip, weights)):
         picked = jnp.where(label == c, logits, picked)
         weight = jnp.where(label == c, class_weights[c], weight)
-    losses = largest + jnp.log(exponentials) - picked
+    return _weigh(largest + jnp.log(exponentials) - picked, weight)
+
+
+def _weigh(losses: jax.Array, weight: jax.Array) -> jax.Array:
     return jnp.stack([jnp.where(weight > 0, losses * weight, 0), weight])
 
 

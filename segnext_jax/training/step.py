@@ -77,7 +77,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, model_key = step_keys(config.seed, state.step)
         image, target = objective.augment(batch, augment_key)
-        # For ops/partition.py.
+        # Names the axes that share the batch, for ops/partition.py.
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             grads, scale, loss, batch_stats = gradients(state, image, target, model_key)
 

@@ -79,6 +79,17 @@ def with_gradients(function, arguments):
     return y, vjp(draw(*y.shape, seed=9, dtype=y.dtype))
 
 
+def assert_close(actual, expected):
+    """Within rounding of the largest value of each array."""
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(
+            a, e, rtol=0, atol=3e-6 * max(float(np.abs(e).max()), 1)
+        ),
+        actual,
+        expected,
+    )
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("implementation", ["shift", "xla", "triton"])
 @pytest.mark.parametrize("case", CASES, ids=["multi_scale", "conv_gelu"])
@@ -88,13 +99,7 @@ def test_values_and_gradients(case, implementation, shape, wrap):
     arguments = draw_arguments(shape)
     run = partial(with_gradients, partial(fused, implementation=implementation))
     expected = with_gradients(plain, arguments)
-    jax.tree.map(
-        lambda a, e: np.testing.assert_allclose(
-            a, e, rtol=0, atol=3e-6 * max(float(np.abs(e).max()), 1)
-        ),
-        wrap(run)(arguments),
-        expected,
-    )
+    assert_close(wrap(run)(arguments), expected)
 
 
 @pytest.mark.parametrize("case", CASES, ids=["multi_scale", "conv_gelu"])
@@ -132,12 +137,8 @@ def test_strips_at_once_on_a_tpu(monkeypatch, longest, shape):
     monkeypatch.setattr(banded, "_LONGEST", longest)
     arguments = multi_scale_arguments(shape)
     expected = with_gradients(plain_multi_scale, arguments)
-    jax.tree.map(
-        lambda a, e: np.testing.assert_allclose(
-            a, e, rtol=0, atol=3e-6 * max(float(np.abs(e).max()), 1)
-        ),
-        jax.jit(partial(with_gradients, multi_scale_conv))(arguments),
-        expected,
+    assert_close(
+        jax.jit(partial(with_gradients, multi_scale_conv))(arguments), expected
     )
 
 
@@ -171,10 +172,4 @@ def test_each_device_convolves_its_own_images(case):
     placed = jax.device_put(x, batch), *jax.device_put(parameters, whole)
     run = jax.jit(partial(with_gradients, partial(fused, implementation="triton")))
     assert "all-gather(" not in run.lower(placed).compile().as_text()
-    jax.tree.map(
-        lambda a, e: np.testing.assert_allclose(
-            a, e, rtol=0, atol=3e-6 * max(float(np.abs(e).max()), 1)
-        ),
-        run(placed),
-        expected,
-    )
+    assert_close(run(placed), expected)
