@@ -11,13 +11,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from segnext_jax.ops.halo import AxisName, neighbouring_rows
 
-_LONGEST = 256  # of a side that is multiplied as a whole
-_COLUMNS = 64  # of a run whose products are summed up
+_LONGEST = 256  # of a run of pixels that are multiplied as a whole
 _EXACT = lax.Precision.HIGHEST
 
 Axis = Literal[1, 2]  # that a kernel [k c] lies along: of columns or of rows [b h w c]
@@ -41,11 +39,29 @@ def banded_conv(x: jax.Array, kernel: jax.Array, axis_name: AxisName) -> jax.Arr
     kh, kw, _ = kernel.shape
     if kw == 1:
         return _sum_convolutions(x[None], kernel.swapaxes(0, 1), 1, axis_name)
+    return _sum_convolutions(_shift_rows(x, kh, axis_name), kernel, 2, axis_name)
+
+
+def banded_kernel_gradient(
+    x: jax.Array, grad: jax.Array, kernel: jax.Array, axis_name: AxisName
+) -> jax.Array:
+    """That of `banded_conv`, over the rows of `x` that are here: as `kernel`."""
+    kh, kw, _ = kernel.shape
+    if kw == 1:
+        kernels = kernel.swapaxes(0, 1)
+        gradient = _kernel_gradients(x, grad[None], kernels, 1, axis_name)
+        return gradient.swapaxes(0, 1)
+    # The input's gradient reads the same rows.
+    grads = _shift_rows(grad, kh, axis_name)
+    return _kernel_gradients(x, grads, kernel, 2, axis_name)[::-1]
+
+
+def _shift_rows(x: jax.Array, kh: int, axis_name: AxisName) -> jax.Array:
+    """[b h w c] → [kh b h w c], what the rows of a kernel read."""
+    h = x.shape[1]
     x, rows = neighbouring_rows(x, kh, axis_name)
-    h = x.shape[1] + sum(rows) + 1 - kh
     x = jnp.pad(x, ((0, 0), rows, (0, 0), (0, 0)))
-    shifted = jnp.stack([x[:, i : i + h] for i in range(kh)])
-    return _sum_convolutions(shifted, kernel, 2, axis_name)
+    return jnp.stack([x[:, i : i + h] for i in range(kh)])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -140,10 +156,8 @@ def _multiply(
 
 
 def _bands(kernels: jax.Array, inputs: int, outputs: int, before: int) -> jax.Array:
-    """[n k c] → [n c inputs outputs]: input v adds to output u by tap v-u+before."""
-    v, u = (lax.broadcasted_iota(jnp.int32, (inputs, outputs), i) for i in (0, 1))
-    tap = jnp.arange(kernels.shape[1])[:, None, None]
-    is_tap = (v - u + before == tap).astype(kernels.dtype)
+    """[n k c] → [n c inputs outputs], as `_is_tap`."""
+    is_tap = _is_tap(kernels.shape[1], inputs, outputs, before).astype(kernels.dtype)
     return _product("nkc,kvu->ncvu", kernels, is_tap).astype(kernels.dtype)
 
 
@@ -167,7 +181,7 @@ def _sum_products(padded: jax.Array, grads: jax.Array, axis: Axis) -> jax.Array:
         padded, grads = padded.swapaxes(1, 2), grads.swapaxes(2, 3)
     n, b, h, w, channels = grads.shape
     taps = padded.shape[2] + 1 - w
-    run = min(_COLUMNS, w)
+    run = min(_LONGEST, w)
     rest = -w % run  # to whole runs
     padded, grads = (_pad(y, 2, 0, rest) for y in (padded, grads))
     starts = range(0, w, run)
@@ -175,8 +189,17 @@ def _sum_products(padded: jax.Array, grads: jax.Array, axis: Axis) -> jax.Array:
     grad_runs = grads.reshape(n, b, h, len(starts), run, channels)
     # By example: devices that share the batch sum up once, at the end.
     products = _product("bhrvc,nbhruc->nbcvu", x_runs, grad_runs)
-    diagonals = np.stack([np.eye(run + taps - 1, run, -j) for j in range(taps)])
-    return _product("nbcvu,kvu->nbkc", products, jnp.float32(diagonals)).sum(axis=1)
+    is_tap = _is_tap(taps, run + taps - 1, run).astype(jnp.float32)
+    return _product("nbcvu,kvu->nbkc", products, is_tap).sum(axis=1)
+
+
+def _is_tap(taps: int, inputs: int, outputs: int, before: int = 0) -> jax.Array:
+    """[taps inputs outputs]: input v adds to output u by tap v-u+before.
+
+    Computed: as a constant it would be most of the program's size, and slower.
+    """
+    v, u = (lax.broadcasted_iota(jnp.int32, (inputs, outputs), i) for i in (0, 1))
+    return v - u + before == jnp.arange(taps)[:, None, None]
 
 
 def _pad(x: jax.Array, axis: Axis, before: int, after: int) -> jax.Array:

@@ -6,6 +6,7 @@ from jax import lax
 from segnext_jax.ops.depthwise import Implementation, Layer, choose, depthwise_conv
 from segnext_jax.ops.gelu import gelu
 from segnext_jax.ops.halo import AxisName
+from segnext_jax.ops.keep import keep
 from segnext_jax.ops.triton import depthwise as triton_depthwise
 from segnext_jax.ops.valid import Size, zero_outside
 
@@ -42,12 +43,14 @@ def conv_gelu(
     y = depthwise_conv(
         x, conv.kernel, implementation=implementation, axis_name=axis_name
     )
-    y = gelu(y + conv.bias)
-    if jax.default_backend() == "tpu":
-        # XLA would compute it in each product that reads it, and take 141 s instead of
-        # 110 to compile SegNeXt-T for v5e.
-        y = lax.optimization_barrier(y)
-    return y
+    y += conv.bias
+    if jax.default_backend() != "tpu":
+        return gelu(y)
+    # Kept: to compute it again, the compiler for v5e expects 56 instead of 53 million
+    # cycles of a train step of SegNeXt-T (docs/performance.md). Without the barrier XLA
+    # would compute the result in each product that reads it, and take 141 s instead of
+    # 110 to compile.
+    return lax.optimization_barrier(gelu(keep(y)))
 
 
 @jax.custom_vjp

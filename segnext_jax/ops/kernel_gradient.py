@@ -65,7 +65,8 @@ def _sum_products_of_all(
         taps = jnp.sum(products * jnp.eye(group)[:, None], axis=2)
         return taps.reshape(kh, kw, channels)
 
-    return sum_over_examples(of_examples, x, grad)
+    # Else XLA lets `x` be made in a layout of which it makes a copy.
+    return sum_over_examples(of_examples, lax.optimization_barrier(x), grad)
 
 
 def _sum_products_by_runs(

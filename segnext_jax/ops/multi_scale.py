@@ -80,7 +80,7 @@ def _add_strips_at_once(
     )
     y = convolve_with_each(zero_outside(x, size), across, 2, axis_name)
     y += jnp.stack([pair.across_bias for pair in strips])[:, None, None, None]
-    y = jax.vmap(lambda y: zero_outside(y, size))(y)
+    y = keep(jax.vmap(lambda y: zero_outside(y, size))(y))
     y = sum_convolutions(y, down, 1, axis_name)
     return x + y + sum(pair.down_bias for pair in strips)
 

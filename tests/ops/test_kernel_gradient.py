@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from segnext_jax.ops.banded import banded_kernel_gradient
 from segnext_jax.ops.kernel_gradient import kernel_gradient
 
 
@@ -24,21 +25,26 @@ def plain(x, grad, size):
     return np.array(taps)
 
 
-@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize(
+    ("gradient", "platform"),
+    [
+        (kernel_gradient, "cpu"),
+        (kernel_gradient, "tpu"),
+        (banded_kernel_gradient, "tpu"),
+    ],
+)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("size", [(3, 3), (5, 5), (1, 7), (21, 1)])
 # Of whole runs of columns, not of them, and smaller than the kernel.
 @pytest.mark.parametrize(("height", "width"), [(64, 32), (35, 70), (2, 3)])
-def test_equals_plain_sums(monkeypatch, platform, dtype, size, height, width):
+def test_equals_plain_sums(monkeypatch, gradient, platform, dtype, size, height, width):
     rng = np.random.default_rng(0)
     x, grad = (
         jnp.asarray(rng.standard_normal((2, height, width, 4)), dtype) for _ in range(2)
     )
     kernel = jnp.zeros((*size, 4))
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    actual = jax.jit(lambda *arrays: kernel_gradient(*arrays, axis_name=None))(
-        x, grad, kernel
-    )
+    actual = jax.jit(lambda *arrays: gradient(*arrays, axis_name=None))(x, grad, kernel)
     expected = plain(x, grad, size)
     np.testing.assert_allclose(
         actual, expected, rtol=0, atol=2e-6 * abs(expected).max()
