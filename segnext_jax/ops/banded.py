@@ -196,7 +196,8 @@ def _sum_products(padded: jax.Array, grads: jax.Array, axis: Axis) -> jax.Array:
 def _is_tap(taps: int, inputs: int, outputs: int, before: int = 0) -> jax.Array:
     """[taps inputs outputs]: input v adds to output u by tap v-u+before.
 
-    Computed: as a constant it would be most of the program's size, and slower.
+    Computed: of a constant, gradients of strips take up to 1.3 times the cycles and
+    three times as long to compile.
     """
     v, u = (lax.broadcasted_iota(jnp.int32, (inputs, outputs), i) for i in (0, 1))
     return v - u + before == jnp.arange(taps)[:, None, None]
