@@ -65,7 +65,8 @@ def _sum_products_of_all(
         taps = jnp.sum(products * jnp.eye(group)[:, None], axis=2)
         return taps.reshape(kh, kw, channels)
 
-    # Else XLA lets `x` be made in a layout of which it makes a copy.
+    # Else XLA lets `x` be made in a layout of which it makes a copy: 58 instead of 53
+    # million cycles of that step.
     return sum_over_examples(of_examples, lax.optimization_barrier(x), grad)
 
 
