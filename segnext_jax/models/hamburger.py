@@ -135,7 +135,8 @@ class Squeeze(nn.Module):
         shape = features[0].shape[1:3]
         parts, own_size = [], size
         for x, part in zip(features, kernels, strict=True):
-            x = product(x.astype(self.dtype), part, jnp.float32)
-            parts.append(resize_valid(x, own_size, size, shape, self.axis_name))
+            x = product(x.astype(self.dtype), part)
+            x = resize_valid(x, own_size, size, shape, self.axis_name)
+            parts.append(x.astype(jnp.float32))
             own_size = halve(own_size)
         return sum(parts[1:], parts[0]).astype(self.dtype)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from segnext_jax.ops.depthwise import Implementation, Layer
 from segnext_jax.ops.halo import AxisName
@@ -52,6 +53,9 @@ def pointwise_params(inputs: int, outputs: int, dtype: Dtype, *, name: str) -> L
 
 def dense_product(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
     """`product` as the `dot_general` of nn.Dense, whose dimensions are always these."""
+    if jax.default_backend() == "tpu":
+        # In memory: XLA would normalise it again for the kernel's gradient.
+        x = lax.optimization_barrier(x)
     return product(x, kernel)
 
 

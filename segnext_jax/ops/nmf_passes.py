@@ -4,41 +4,50 @@ x [b n d] in its own dtype; bases [b d r] and coef [b n r], float32. Before the 
 update coef is None: it starts as a softmax.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from segnext_jax.ops.precision import precision_beneath
 
 EPSILON = 1e-6
 
 
 def update(x, bases, coef):
     """One pass over the positions: new coef, and the sums that new bases need of it."""
-    coef = _next_coef(_dot("bnd,bdr->bnr", x, bases), gram(bases), coef)
-    return coef, (_dot("bnd,bnr->bdr", x, coef), gram(coef))
+    dot = partial(_dot, x.dtype)
+    coef = _next_coef(dot, dot("bnd,bdr->bnr", x, bases), _gram(dot, bases), coef)
+    return coef, (dot("bnd,bnr->bdr", x, coef), _gram(dot, coef))
 
 
 def update_bwd(x, bases, coef, grad_coef, grad_moments):
     """Gradients of coef before, numerator and bases, from those of what it returned."""
-    numerator = _dot("bnd,bdr->bnr", x, bases)
-    new_coef, vjp = jax.vjp(_next_coef, numerator, gram(bases), coef)
-    grad_coef += _dot("bnd,bdr->bnr", x, grad_moments[0])
-    grad_coef += gram_bwd(new_coef, grad_moments[1])
+    dot = partial(_dot, x.dtype)
+    numerator = dot("bnd,bdr->bnr", x, bases)
+    new_coef, vjp = _next_coef_vjp(dot, numerator, bases, coef)
+    grad_coef += dot("bnd,bdr->bnr", x, grad_moments[0])
+    grad_coef += _gram_bwd(dot, new_coef, grad_moments[1])
     grad_numerator, grad_gram, grad_coef = vjp(grad_coef)
-    grad_bases = _dot("bnd,bnr->bdr", x, grad_numerator) + gram_bwd(bases, grad_gram)
+    grad_bases = dot("bnd,bnr->bdr", x, grad_numerator)
+    grad_bases += _gram_bwd(dot, bases, grad_gram)
     return grad_coef, grad_numerator, grad_bases
 
 
 def reconstruct(x, bases, coef):
-    coef = _next_coef(_dot("bnd,bdr->bnr", x, bases), gram(bases), coef)
-    return _dot("bnr,bdr->bnd", coef, bases).astype(x.dtype)
+    dot = partial(_dot, x.dtype)
+    coef = _next_coef(dot, dot("bnd,bdr->bnr", x, bases), _gram(dot, bases), coef)
+    return dot("bnr,bdr->bnd", coef, bases).astype(x.dtype)
 
 
 def reconstruct_bwd(x, bases, coef, grad):
-    numerator = _dot("bnd,bdr->bnr", x, bases)
-    new_coef, vjp = jax.vjp(_next_coef, numerator, gram(bases), coef)
-    grad_numerator, grad_gram, grad_coef = vjp(_dot("bnd,bdr->bnr", grad, bases))
-    grad_bases = _dot("bnd,bnr->bdr", grad, new_coef) + gram_bwd(bases, grad_gram)
-    grad_bases += _dot("bnd,bnr->bdr", x, grad_numerator)
+    dot = partial(_dot, x.dtype)
+    numerator = dot("bnd,bdr->bnr", x, bases)
+    new_coef, vjp = _next_coef_vjp(dot, numerator, bases, coef)
+    grad_numerator, grad_gram, grad_coef = vjp(dot("bnd,bdr->bnr", grad, bases))
+    grad_bases = dot("bnd,bnr->bdr", grad, new_coef) + _gram_bwd(dot, bases, grad_gram)
+    grad_bases += dot("bnd,bnr->bdr", x, grad_numerator)
     return grad_coef, grad_numerator, grad_bases
 
 
@@ -47,30 +56,41 @@ def sum_of_products(factors, dtype):
         # Else each factor has a kernel of its own to compile, which knows its columns.
         factors = lax.optimization_barrier(factors)
     left, right = (jnp.concatenate(side, -1) for side in zip(*factors, strict=True))
-    return _dot("bnr,bdr->bnd", left, right).astype(dtype)
+    return _dot(dtype, "bnr,bdr->bnd", left, right).astype(dtype)
 
 
-def rescale(factor, numerator, gram):
-    """The multiplicative update, the same for both factors."""
-    return factor * numerator / (_dot("bir,brs->bis", factor, gram) + EPSILON)
+def rescale(bases, numerator, gram):
+    """The multiplicative update."""
+    return _rescale(partial(_dot, bases.dtype), bases, numerator, gram)
 
 
-def gram(factor):
-    return _dot("bir,bis->brs", factor, factor)
+def _rescale(dot, factor, numerator, gram):
+    """The same for both factors."""
+    return factor * numerator / (dot("bir,brs->bis", factor, gram) + EPSILON)
 
 
-def gram_bwd(factor, grad):
-    return _dot("bir,brs->bis", factor, grad + jnp.swapaxes(grad, 1, 2))
+def _gram(dot, factor):
+    return dot("bir,bis->brs", factor, factor)
 
 
-def _next_coef(numerator, gram, coef):
+def _gram_bwd(dot, factor, grad):
+    return dot("bir,brs->bis", factor, grad + jnp.swapaxes(grad, 1, 2))
+
+
+def _next_coef(dot, numerator, gram, coef):
     if coef is None:
         coef = jax.nn.softmax(numerator, axis=-1)
-    return rescale(coef, numerator, gram)
+    return _rescale(dot, coef, numerator, gram)
 
 
-def _dot(equation, *operands):
+def _next_coef_vjp(dot, numerator, bases, coef):
+    return jax.vjp(partial(_next_coef, dot), numerator, _gram(dot, bases), coef)
+
+
+def _dot(dtype, equation, *operands):
     # Multiplicative updates amplify rounding: TPU's default bfloat16 passes and
-    # Hopper's TF32 are not enough.
+    # Hopper's TF32 are not enough. Beneath bfloat16 features three passes are: of
+    # 4096×256 features they err by 6e-6 after six steps, and gradients by 2e-5, where
+    # rounding what is returned errs by 2e-3.
     factors = [operand.astype(jnp.float32) for operand in operands]
-    return jnp.einsum(equation, *factors, precision=lax.Precision.HIGHEST)
+    return jnp.einsum(equation, *factors, precision=precision_beneath(dtype))

@@ -25,16 +25,18 @@ def resize_bilinear(
         (ops/halo.py); they can only be enlarged by a whole factor.
 
     Returns:
-      [b height width c] in the dtype of `x`; interpolated in float32.
+      [b height width c] in the dtype of `x`; interpolated in float32, but that on a TPU
+      bfloat16 is rounded after its rows, and again after its columns.
     """
     if not all(isinstance(side, int) for side in (*x.shape[1:3], *size)):
         # Sides that are known when an exported program is called.
         old, new = (jnp.array([s], jnp.int32) for s in (x.shape[1:3], size))
         return resize_valid(x, old, new, size)
-    y = x.astype(jnp.float32)
     # Interleaving phases is dear on a TPU: the compiler for v5e expects 89 instead of
     # 93 million cycles of a train step of SegNeXt-T (docs/performance.md).
     by_matrices = jax.default_backend() == "tpu"
+    dtype = x.dtype if by_matrices else jnp.float32
+    y = x.astype(dtype)
     for axis, length, shared_by in zip((1, 2), size, (axis_name, None), strict=True):
         factor, rest = divmod(length, y.shape[axis])
         if rest or (by_matrices and shared_by is None and factor > 1):
@@ -42,6 +44,7 @@ def resize_bilinear(
             y = _interpolate(y, axis, length)
         else:
             y = _enlarge(y, axis, factor, shared_by)
+        y = y.astype(dtype)
     return y.astype(x.dtype)
 
 
@@ -151,7 +154,7 @@ def _neighbours(x: jax.Array, axis: int, axis_name: AxisName):
 
 
 def _interpolate(x: jax.Array, axis: int, length: int) -> jax.Array:
-    """Any factor: a product with the [length, in] interpolation matrix."""
+    """Any factor: a product with the [length, in] interpolation matrix, in float32."""
     size = x.shape[axis]
     position = (np.arange(length) + 0.5) * (size / length) - 0.5
     position = np.clip(position, 0, size - 1)
@@ -162,5 +165,13 @@ def _interpolate(x: jax.Array, axis: int, length: int) -> jax.Array:
     rows = np.arange(length)
     np.add.at(matrix, (rows, lower), 1 - fraction)
     np.add.at(matrix, (rows, upper), fraction)
-    y = jnp.tensordot(x, matrix, ((axis,), (1,)), precision=lax.Precision.HIGHEST)
+    if (matrix != matrix.astype(x.dtype)).any():
+        x = x.astype(jnp.float32)
+    y = jnp.tensordot(
+        x,
+        matrix.astype(x.dtype),
+        ((axis,), (1,)),
+        precision=lax.Precision.HIGHEST if x.dtype == jnp.float32 else None,
+        preferred_element_type=jnp.float32,
+    )
     return jnp.moveaxis(y, -1, axis)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segnext_jax.models.hamburger import Squeeze
+from segnext_jax.models.hamburger import LightHam, Squeeze
 from segnext_jax.models.mscan import FeedForward
 from segnext_jax.ops import feed_forward
 from segnext_jax.ops.resize import resize_bilinear
@@ -44,8 +44,10 @@ def test_feed_forward_goes_by_tiles(monkeypatch):
         assert not is_loop("portable", train=train)  # for other platforms
 
 
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_squeeze_is_a_projection_of_the_enlarged_features(dtype):
+def test_squeeze_is_a_projection_of_the_enlarged_features(monkeypatch, dtype, platform):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     features = [draw(2, 8, 12, 3), draw(2, 4, 6, 5, seed=1), draw(2, 2, 3, 4, seed=2)]
     squeeze = Squeeze(6, nn.initializers.normal(1.0), dtype)
     variables = squeeze.init(jax.random.key(0), features)
@@ -55,3 +57,27 @@ def test_squeeze_is_a_projection_of_the_enlarged_features(dtype):
     assert actual.dtype == dtype
     atol = {jnp.float32: 1e-6, jnp.bfloat16: 1e-2}[dtype] * np.abs(expected).max()
     np.testing.assert_allclose(actual.astype(jnp.float32), expected, rtol=0, atol=atol)
+
+
+def test_decoder_of_a_tpu_is_that_of_a_cpu(monkeypatch):
+    """Its barriers, interpolation matrices and sums change no value and no gradient."""
+    features = [draw(2, 8, 8, 3), draw(2, 4, 4, 5, seed=1), draw(2, 2, 2, 4, seed=2)]
+    init = nn.initializers.normal(0.3)
+    decoder = LightHam(7, 32, 4, init, init, dropout_rate=0.0)
+    keys = {"params": jax.random.key(0), "nmf": jax.random.key(1)}
+    variables = decoder.init(keys, features, train=True)
+    weight = draw(2, 8, 8, 7, seed=3)
+
+    def total(inputs):
+        variables, features = inputs
+        rngs = {"nmf": keys["nmf"]}
+        logits: Any = decoder.apply(variables, features, train=True, rngs=rngs)
+        return jnp.sum(logits * weight)
+
+    results = []
+    for platform in ("cpu", "tpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
+        run = jax.jit(jax.value_and_grad(lambda inputs: total(inputs)))  # traced anew
+        results.append(jax.tree.leaves(run((variables, features))))
+    for cpu, tpu in zip(*results, strict=True):
+        np.testing.assert_allclose(tpu, cpu, rtol=0, atol=1e-5 * np.abs(cpu).max())

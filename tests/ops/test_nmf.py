@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+from segnext_jax.ops import nmf_passes
 from segnext_jax.ops.nmf import draw_bases, factorize, nmf
 
 GOLDEN = Path(__file__).parents[1] / "models" / "golden" / "nmf.npz"
@@ -211,6 +212,41 @@ def test_bfloat16_is_computed_in_float32(features):
     np.testing.assert_array_equal(
         output.astype(jnp.float32), expected.astype(jnp.bfloat16).astype(jnp.float32)
     )
+
+
+def multiply_in_three_passes(_, equation, *operands):
+    """A TPU's products of float32 with Precision.HIGH: of two bfloat16 parts each."""
+
+    def split(x):
+        high = x.astype(jnp.bfloat16).astype(jnp.float32)
+        return high, (x - high).astype(jnp.bfloat16).astype(jnp.float32)
+
+    (a, a_rest), (b, b_rest) = (split(x.astype(jnp.float32)) for x in operands)
+    terms = (a, b), (a, b_rest), (a_rest, b)
+    return sum(jnp.einsum(equation, *term) for term in terms)
+
+
+def test_three_passes_err_less_than_bfloat16_rounds(monkeypatch):
+    """By a factor of 100, after six steps and in their gradient."""
+    rng = np.random.default_rng(0)
+    mixed = rng.standard_normal((1, 1024, 4)) @ rng.standard_normal((4, 64))
+    features = np.maximum(mixed + 0.5 * rng.standard_normal(mixed.shape), 0)
+    features = jnp.asarray(features, jnp.bfloat16).astype(jnp.float32)
+    weight = jnp.asarray(rng.standard_normal(mixed.shape), jnp.float32)
+
+    def run():
+        y, vjp = jax.vjp(
+            lambda x: nmf(x, jax.random.key(0), 16, steps=6, implementation="xla"),
+            features,
+        )
+        return y, *vjp(weight)
+
+    exact = run()
+    monkeypatch.setattr(nmf_passes, "_dot", multiply_in_three_passes)
+    for actual, expected in zip(run(), exact, strict=True):
+        rounded = expected.astype(jnp.bfloat16).astype(jnp.float32)
+        error, rounding = (jnp.linalg.norm(x - expected) for x in (actual, rounded))
+        assert 0 < error < rounding / 100
 
 
 def test_unknown_gradient_is_named(features):

@@ -86,6 +86,20 @@ def test_bfloat16_is_interpolated_in_float32(size):
     )
 
 
+@pytest.mark.parametrize("size", [(6, 10), (12, 40), (7, 12)])
+def test_bfloat16_is_rounded_after_either_axis_on_a_tpu(monkeypatch, size):
+    x = uniform((2, 3, 5, 2)).astype(jnp.bfloat16)
+    expected = resize_bilinear(x.astype(jnp.float32), size)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    output = resize_bilinear(x, size)
+    assert output.dtype == jnp.bfloat16
+    error = abs(output.astype(jnp.float32) - expected).max()
+    assert 0 < error < 2 * 2**-9 * abs(x).max()
+    # Weights that bfloat16 does not have are not rounded: they sum up to 1.
+    ones = resize_bilinear(jnp.ones_like(x), size)
+    np.testing.assert_array_equal(ones.astype(jnp.float32), 1)
+
+
 def test_jit_changes_nothing():
     x = uniform((1, 3, 5, 2))
     np.testing.assert_allclose(
