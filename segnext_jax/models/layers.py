@@ -54,7 +54,8 @@ def pointwise_params(inputs: int, outputs: int, dtype: Dtype, *, name: str) -> L
 def dense_product(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
     """`product` as the `dot_general` of nn.Dense, whose dimensions are always these."""
     if jax.default_backend() == "tpu":
-        # In memory: XLA would normalise it again for the kernel's gradient.
+        # In memory: XLA would normalise it again for the kernel's gradient. To compile
+        # that for v5e takes 5 of 180 s of a processor, and saves 0.3 % of the cycles.
         x = lax.optimization_barrier(x)
     return product(x, kernel)
 

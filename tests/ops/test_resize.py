@@ -89,12 +89,19 @@ def test_bfloat16_is_interpolated_in_float32(size):
 @pytest.mark.parametrize("size", [(6, 10), (12, 40), (7, 12)])
 def test_bfloat16_is_rounded_after_either_axis_on_a_tpu(monkeypatch, size):
     x = uniform((2, 3, 5, 2)).astype(jnp.bfloat16)
-    expected = resize_bilinear(x.astype(jnp.float32), size)
+    y = uniform((2, *size, 2), 1).astype(jnp.bfloat16)
+
+    def run(x, y):
+        output, vjp = jax.vjp(lambda x: resize_bilinear(x, size), x)
+        return output, *vjp(y)
+
+    x32, y32 = x.astype(jnp.float32), y.astype(jnp.float32)
+    exact, largest = run(x32, y32), run(abs(x32), abs(y32))
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    output = resize_bilinear(x, size)
-    assert output.dtype == jnp.bfloat16
-    error = abs(output.astype(jnp.float32) - expected).max()
-    assert 0 < error < 2 * 2**-9 * abs(x).max()
+    for actual, expected, bound in zip(run(x, y), exact, largest, strict=True):
+        assert actual.dtype == jnp.bfloat16
+        error = abs(actual.astype(jnp.float32) - expected).max()
+        assert 0 < error < 2 * 2**-9 * bound.max()
     # Weights that bfloat16 does not have are not rounded: they sum up to 1.
     ones = resize_bilinear(jnp.ones_like(x), size)
     np.testing.assert_array_equal(ones.astype(jnp.float32), 1)
