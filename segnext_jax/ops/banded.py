@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from segnext_jax.ops.halo import AxisName, neighbouring_rows
-from segnext_jax.ops.precision import precision_beneath
+from segnext_jax.ops.precision import exact, precision_beneath
 
 _LONGEST = 256  # of a run of pixels that are multiplied as a whole
 
@@ -222,6 +222,6 @@ def _product(equation: str, x: jax.Array, y: jax.Array) -> jax.Array:
         equation,
         x,
         y,
-        precision=lax.Precision.HIGHEST if x.dtype == jnp.float32 else None,
+        precision=exact(x),
         preferred_element_type=jnp.float32,
     )

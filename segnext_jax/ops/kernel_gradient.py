@@ -11,6 +11,7 @@ from segnext_jax.ops.halo import AxisName, neighbouring_rows
 from segnext_jax.ops.outlined import outlined
 from segnext_jax.ops.pad import pad
 from segnext_jax.ops.partition import sum_over_examples
+from segnext_jax.ops.precision import exact
 
 _SHORTEST_RUN = 8  # of pixels that are summed up at once on a CPU
 _LANES = 128  # of a TPU's matrix units
@@ -57,7 +58,7 @@ def _sum_products_of_all(
             (rows, columns),
             dimension_numbers=("CHWN", "IHWO", "HWNC"),
             batch_group_count=channels // group,
-            precision=lax.Precision.HIGHEST if x.dtype == jnp.float32 else None,
+            precision=exact(x),
             preferred_element_type=jnp.float32,
         )
         kh, kw, _, _ = products.shape

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from segnext_jax.ops.halo import AxisName, repeat_edges
+from segnext_jax.ops.precision import exact
 from segnext_jax.ops.valid import Size
 
 
@@ -171,7 +172,7 @@ def _interpolate(x: jax.Array, axis: int, length: int) -> jax.Array:
         x,
         matrix.astype(x.dtype),
         ((axis,), (1,)),
-        precision=lax.Precision.HIGHEST if x.dtype == jnp.float32 else None,
+        precision=exact(x),
         preferred_element_type=jnp.float32,
     )
     return jnp.moveaxis(y, -1, axis)

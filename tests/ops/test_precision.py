@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import pytest
 from jax.lax import Precision
 
-from segnext_jax.ops.precision import precision_beneath
+from segnext_jax.ops.precision import exact, precision_beneath
+
+
+def test_only_float32_has_factors_to_round():
+    assert exact(jnp.zeros(1, jnp.float32)) is Precision.HIGHEST
+    assert exact(jnp.zeros(1, jnp.bfloat16)) is None
 
 
 @pytest.mark.parametrize(
