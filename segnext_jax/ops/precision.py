@@ -17,7 +17,7 @@ def precision_beneath(dtype: jnp.dtype) -> lax.Precision:
     """For products of float32 numbers whose results are rounded to `dtype` at last.
 
     Beneath bfloat16 a TPU takes three passes instead of six: they err by 2^-16, the
-    rounding by 2^-9. On a GPU, HIGH would be TF32 with its 2^-11.
+    rounding by 2^-8. On a GPU, HIGH would be TF32 with its 2^-11.
     """
     is_bfloat16 = dtype == jnp.bfloat16
     if is_bfloat16 and jax.default_backend() == "tpu":
