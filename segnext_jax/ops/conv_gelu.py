@@ -1,7 +1,6 @@
 """The inside of MSCAN's feed-forward network: 3×3 depthwise convolution and GELU."""
 
 import jax
-from jax import lax
 
 from segnext_jax.ops.depthwise import Implementation, Layer, choose, depthwise_conv
 from segnext_jax.ops.gelu import gelu
@@ -44,13 +43,11 @@ def conv_gelu(
         x, conv.kernel, implementation=implementation, axis_name=axis_name
     )
     y += conv.bias
-    if jax.default_backend() != "tpu":
-        return gelu(y)
-    # Kept: to compute it again, the compiler for v5e expects 56 instead of 53 million
-    # cycles of a train step of SegNeXt-T (docs/performance.md). Without the barrier XLA
-    # would compute the result in each product that reads it, and take 141 s instead of
-    # 110 to compile.
-    return lax.optimization_barrier(gelu(keep(y)))
+    if jax.default_backend() == "tpu":
+        # To compute it again, the compiler for v5e expects 51 instead of 49 million
+        # cycles of a train step of SegNeXt-T (docs/performance.md).
+        y = keep(y)
+    return gelu(y)
 
 
 @jax.custom_vjp
