@@ -60,7 +60,7 @@ def test_squeeze_is_a_projection_of_the_enlarged_features(monkeypatch, dtype, pl
 
 
 def test_decoder_of_a_tpu_is_that_of_a_cpu(monkeypatch):
-    """Its barriers, interpolation matrices and sums change no value and no gradient."""
+    """Its interpolation matrices and sums change no value and no gradient."""
     features = [draw(2, 8, 8, 3), draw(2, 4, 4, 5, seed=1), draw(2, 2, 2, 4, seed=2)]
     init = nn.initializers.normal(0.3)
     decoder = LightHam(7, 32, 4, init, init, dropout_rate=0.0)
