@@ -149,7 +149,10 @@ class ClassificationEvaluator:
 
     def __init__(self, model: MSCANClassifier, mesh: Mesh):
         def evaluate(variables, batch):
-            logits: Any = model.apply(variables, normalize(batch["image"]), train=False)
+            image = normalize(batch["image"])
+            # Names the axes that share the batch, for ops/partition.py.
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                logits: Any = model.apply(variables, image, train=False)
             return count_top_k(logits, batch["label"], batch["mask"])
 
         self._mesh = mesh

@@ -1,11 +1,13 @@
 """The inside of MSCAN's feed-forward network: 3×3 depthwise convolution and GELU."""
 
 import jax
+import jax.numpy as jnp
 
 from segnext_jax.ops.depthwise import Implementation, Layer, choose, depthwise_conv
 from segnext_jax.ops.gelu import gelu
 from segnext_jax.ops.halo import AxisName
-from segnext_jax.ops.keep import keep
+from segnext_jax.ops.mosaic import depthwise as mosaic_depthwise
+from segnext_jax.ops.partition import can_map_examples
 from segnext_jax.ops.triton import depthwise as triton_depthwise
 from segnext_jax.ops.valid import Size, zero_outside
 
@@ -38,16 +40,28 @@ def conv_gelu(
     implementation = choose(implementation)
     if implementation == "triton" and axis_name is None and size is None:
         return _triton_conv_gelu(x, input_bias, conv)
-    x = zero_outside(x + input_bias, size)
-    y = depthwise_conv(
-        x, conv.kernel, implementation=implementation, axis_name=axis_name
-    )
-    y += conv.bias
-    if jax.default_backend() == "tpu":
-        # To compute it again, the compiler for v5e expects 51 instead of 49 million
-        # cycles of a train step of SegNeXt-T (docs/performance.md).
-        y = keep(y)
+    if size is not None:
+        x, input_bias = zero_outside(x + input_bias, size), jnp.zeros_like(input_bias)
+    if implementation == "shift" and _has_mosaic(x, conv.kernel):
+        y = mosaic_depthwise.conv(x, input_bias, conv, axis_name)
+    else:
+        y = depthwise_conv(
+            x + input_bias,
+            conv.kernel,
+            implementation=implementation,
+            axis_name=axis_name,
+        )
+        y += conv.bias
     return gelu(y)
+
+
+def _has_mosaic(x: jax.Array, kernel: jax.Array) -> bool:
+    """Whether the kernel for TPUs takes these, on the default platform."""
+    return (
+        jax.default_backend() == "tpu"
+        and can_map_examples(len(x))
+        and mosaic_depthwise.is_supported(x, kernel)
+    )
 
 
 @jax.custom_vjp

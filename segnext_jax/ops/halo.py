@@ -59,6 +59,17 @@ def neighbouring_rows(
     return pad_rows(x, reach, reach, axis_name), (0, 0)
 
 
+def edge_rows(x: jax.Array, axis_name: AxisName = None) -> jax.Array:
+    """The row of the neighbour above and that of the one below, or 0 where is none.
+
+    [b h w c] → [b 2 w c].
+    """
+    if axis_name is None:
+        return jnp.zeros_like(x, shape=(x.shape[0], 2, *x.shape[2:]))
+    rows = _receive(x[:, -1:], 1, axis_name), _receive(x[:, :1], -1, axis_name)
+    return jnp.concatenate(rows, axis=1)
+
+
 def repeat_edges(x: jax.Array, axis_name: AxisName = None) -> jax.Array:
     """One row of the neighbours on both sides, or the outermost row of the image again.
 

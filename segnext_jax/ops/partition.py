@@ -1,5 +1,6 @@
 """What XLA's partitioner cannot split, each device on its own examples."""
 
+import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -75,8 +76,7 @@ def sum_over_examples(
     share the batch are those of the mesh of `jax.sharding.use_abstract_mesh` that no
     shard_map has taken.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    axes = tuple(axis for axis in mesh.axis_names if axis not in mesh.manual_axes)
+    axes = _free_axes()
     if not axes:
         return function(*arrays)
     return jax.shard_map(
@@ -86,6 +86,43 @@ def sum_over_examples(
         axis_names=set(axes),
         check_vma=False,
     )(*arrays)
+
+
+def map_examples(
+    function: Callable[[Any, Any], Any], examples: Any, parameters: Any
+) -> Any:
+    """function(examples, parameters): each device of its own examples [b …].
+
+    For kernels of Mosaic, which XLA's partitioner cannot split, and refuses; the
+    compiler for TPUs that are elsewhere knows no `custom_partitioning`. The axes are
+    those of `sum_over_examples`.
+    """
+    axes = _free_axes()
+    if not axes:
+        return function(examples, parameters)
+    return jax.shard_map(
+        function,
+        in_specs=(P(axes), P()),
+        out_specs=P(axes),
+        axis_names=set(axes),
+        check_vma=False,
+    )(examples, parameters)
+
+
+def can_map_examples(b: int) -> bool:
+    """Whether `map_examples` knows where b examples lie, equally many on each device.
+
+    Without a mesh all of them are on the one device that there is, if there is one.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return jax.device_count() == 1
+    return b % math.prod(mesh.shape[axis] for axis in _free_axes()) == 0
+
+
+def _free_axes() -> tuple[str, ...]:
+    mesh = jax.sharding.get_abstract_mesh()
+    return tuple(axis for axis in mesh.axis_names if axis not in mesh.manual_axes)
 
 
 def _is_split_by_hand() -> bool:

@@ -9,8 +9,9 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from segnext_jax.ops.conv_gelu import conv_gelu
 from segnext_jax.ops.depthwise import Layer, depthwise_conv
-from segnext_jax.ops.halo import pad_rows, repeat_edges, sum_over
+from segnext_jax.ops.halo import edge_rows, pad_rows, repeat_edges, sum_over
 from segnext_jax.ops.multi_scale import multi_scale_conv
 from segnext_jax.ops.nmf import draw_bases, factorize
 from segnext_jax.ops.resize import resize_bilinear
@@ -66,6 +67,7 @@ def test_without_an_axis_everything_is_here():
     np.testing.assert_array_equal(
         pad_rows(x, 2, 1), np.pad(x, ((0, 0), (2, 1), (0, 0), (0, 0)))
     )
+    np.testing.assert_array_equal(edge_rows(x), np.zeros((1, 2, 3, 2)))
     np.testing.assert_array_equal(
         repeat_edges(x), np.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
     )
@@ -100,6 +102,17 @@ def test_depthwise_on_several_devices(
     x, kernel = draw((2, 8 * rows, 6, 4)), draw((*kernel_size, 4), seed=1)
     conv = partial(depthwise_conv, implementation=implementation)
     assert_same_with_gradients(on_devices(conv, 8, (ROWS, P())), conv, x, kernel)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_conv_gelu_on_several_devices(monkeypatch, platform, rows):
+    """On a TPU by a kernel, which gets the rows of neighbours apart."""
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    x, bias = draw((2, 8 * rows, 16, 128)), draw((128,), seed=1)
+    layer = Layer(draw((3, 3, 128), seed=2), draw((128,), seed=3))
+    sharded = on_devices(conv_gelu, 8, (ROWS, P(), P()))
+    assert_same_with_gradients(sharded, conv_gelu, x, bias, layer)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])
