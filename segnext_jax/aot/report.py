@@ -26,6 +26,7 @@ def make_record(result: Result, target: Target) -> Record:
         "flops": cost.flops(module)._asdict(),
         "kernels": sum(kernel.times for kernel in kernels),
         "cycles": cost.cycles(module),
+        "pallas_kernels": cost.num_pallas_kernels(module),
         "collectives": {
             kind: found._asdict() for kind, found in cost.collectives(module).items()
         },
@@ -52,6 +53,8 @@ def describe(record: Record, *, with_kernels: bool = False) -> str:
     ]
     # Records of before do not have them.
     cycles = f", {record['cycles'] / 1e6:,.0f} M cycles" if record.get("cycles") else ""
+    if cycles and (count := record.get("pallas_kernels")):
+        cycles += f" without {count} of Pallas"
     lines = [
         f"  memory     {_gib(memory['total'])} of {_gib(record['capacity'])}:"
         f" {verdict}",

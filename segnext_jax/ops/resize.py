@@ -154,9 +154,8 @@ def _neighbours(x: jax.Array, axis: int, axis_name: AxisName):
     return before, x, after
 
 
-def _interpolate(x: jax.Array, axis: int, length: int) -> jax.Array:
-    """Any factor: a product with the [length, in] interpolation matrix, in float32."""
-    size = x.shape[axis]
+def interpolation_matrix(size: int, length: int) -> np.ndarray:
+    """[length size] float32: every output pixel as a blend of the input's."""
     position = (np.arange(length) + 0.5) * (size / length) - 0.5
     position = np.clip(position, 0, size - 1)
     lower = np.minimum(position.astype(int), max(size - 2, 0))
@@ -166,6 +165,12 @@ def _interpolate(x: jax.Array, axis: int, length: int) -> jax.Array:
     rows = np.arange(length)
     np.add.at(matrix, (rows, lower), 1 - fraction)
     np.add.at(matrix, (rows, upper), fraction)
+    return matrix
+
+
+def _interpolate(x: jax.Array, axis: int, length: int) -> jax.Array:
+    """Any factor: a product with the interpolation matrix, in float32."""
+    matrix = interpolation_matrix(x.shape[axis], length)
     if (matrix != matrix.astype(x.dtype)).any():
         x = x.astype(jnp.float32)
     y = jnp.tensordot(

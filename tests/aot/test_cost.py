@@ -86,7 +86,8 @@ def test_the_trips_of_a_loop_are_read_from_its_condition():
   %i = s32[] get-tuple-element(%x), index=0
   %y = f32[8] get-tuple-element(%x), index=1
   %sine = f32[8] sine(%y), backend_config={"estimated_cycles":"20"}
-  ROOT %next = (s32[], f32[8]) tuple(%i, %sine)
+  %own = f32[8] custom-call(%sine), custom_call_target="tpu_custom_call"
+  ROOT %next = (s32[], f32[8]) tuple(%i, %own)
 }
 
 %condition (x.1: (s32[], f32[8])) -> pred[] {
@@ -102,9 +103,12 @@ ENTRY %main (a: (s32[], f32[8])) -> (s32[], f32[8]) {
 }
 """
     module = hlo.parse(text)
-    (kernel,) = cost.kernels(module)
-    assert (kernel.name, kernel.times, kernel.bytes) == ("sine", 128, 128 * 2 * 8 * 4)
+    kernels = {kernel.name: kernel for kernel in cost.kernels(module)}
+    assert kernels.keys() == {"sine", "own"}
+    for kernel in kernels.values():
+        assert (kernel.times, kernel.bytes) == (128, 128 * 2 * 8 * 4)
     assert cost.cycles(module) == 128 * 20
+    assert cost.num_pallas_kernels(module) == 128
 
 
 def test_of_what_it_slices_a_fusion_reads_the_slice():

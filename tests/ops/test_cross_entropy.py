@@ -1,6 +1,6 @@
 """Cross-entropy that enlarges its logits itself, against enlarging them first.
 
-By phases, as for CPUs and for TPUs, and by the kernel for GPUs, which is interpreted.
+By phases, as for CPUs and for TPUs, and by kernels for GPUs and TPUs, interpreted.
 """
 
 import re
@@ -13,14 +13,17 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from segnext_jax.ops.cross_entropy import is_whole_factor
+from segnext_jax.ops.mosaic.cross_entropy import is_supported
 from segnext_jax.ops.resize import resize_bilinear
 from segnext_jax.ops.triton.cross_entropy import supported
 from segnext_jax.training.losses import cross_entropy, enlarged_cross_entropy
 
-each = pytest.mark.parametrize("implementation", ["phases", "aligned", "triton"])
+each = pytest.mark.parametrize(
+    "implementation", ["phases", "aligned", "triton", "mosaic"]
+)
 
 
-def draw(b=2, h=3, w=9, c=5, factor=8):
+def draw(b=2, h=3, w=16, c=5, factor=8):
     """Logits, and labels of which some are to be ignored."""
     rng = np.random.default_rng(0)
     logits = 4 * rng.standard_normal((b, h, w, c)).astype(np.float32)
@@ -51,13 +54,30 @@ def assert_same(actual, expected):
     ("h", "w", "c", "factor"),
     [(1, 1, 2, 8), (3, 9, 5, 8), (2, 7, 19, 4), (4, 8, 3, 2), (1, 2, 3, 16)],
 )
-@each
+@pytest.mark.parametrize("implementation", ["phases", "aligned", "triton"])
 def test_equals_cross_entropy_of_enlarged_logits(h, w, c, factor, implementation):
     arrays = draw(h=h, w=w, c=c, factor=factor)
     enlarged = partial(enlarged_cross_entropy, implementation=implementation)
     assert_same(
         with_gradient(enlarged, *arrays, normalizer="valid"),
         with_gradient(plain, *arrays, normalizer="valid"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("h", "w", "c", "columns"),
+    # One row; several registers; and parts of 128 and of 512 columns.
+    [(1, 16, 2, 8), (4, 64, 19, 8), (2, 48, 5, 8), (2, 128, 3, 8), (2, 64, 3, 16)],
+)
+def test_rows_of_registers_of_a_tpu(h, w, c, columns):
+    """Eight for each of the logits, and any whole number of columns."""
+    logits, _ = draw(h=h, w=w, c=c)
+    label = np.random.default_rng(1).integers(-1, c, (2, 8 * h, columns * w))
+    label = np.where(label < 0, 255, label).astype(np.int32)
+    kernel = partial(enlarged_cross_entropy, implementation="mosaic")
+    assert_same(
+        with_gradient(kernel, logits, label, normalizer="valid"),
+        with_gradient(plain, logits, label, normalizer="valid"),
     )
 
 
@@ -99,24 +119,23 @@ def test_devices_keep_their_examples(implementation):
     arrays = draw(b=8)
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
     placed = jax.device_put(arrays, NamedSharding(mesh, P("data")))
-    function = jax.jit(
-        jax.value_and_grad(
-            partial(
-                enlarged_cross_entropy,
-                normalizer="valid",
-                implementation=implementation,
-            ),
-            has_aux=True,
-        )
+    loss = partial(
+        enlarged_cross_entropy, normalizer="valid", implementation=implementation
     )
+
+    @jax.jit
+    def function(logits, label):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return jax.value_and_grad(loss, has_aux=True)(logits, label)
+
     assert_same(function(*placed), with_gradient(plain, *arrays, normalizer="valid"))
     program = function.lower(*placed).compile().as_text()
     assert not re.search(r"all-gather|collective-permute|all-to-all", program)
 
 
-@each
+@pytest.mark.parametrize("implementation", ["phases", "triton"])
 def test_says_what_fits(implementation):
-    of_phases = implementation != "triton"
+    of_phases = implementation == "phases"
     fits = is_whole_factor if of_phases else supported
     assert fits((2, 3, 5, 19), (2, 24, 40))
     assert not fits((2, 3, 5, 19), (2, 24, 39))
@@ -124,6 +143,34 @@ def test_says_what_fits(implementation):
     assert fits((2, 3, 5, 19), (2, 24, 20)) == of_phases
     assert fits((2, 3, 5, 19), (2, 9, 15)) == of_phases
     assert fits((2, 3, 5, 19), (2, 3, 5)) == of_phases
+
+
+@pytest.mark.parametrize(
+    ("shape", "label_shape", "fits"),
+    [
+        ((8, 128, 128, 19), (8, 1024, 1024), True),
+        ((8, 64, 64, 150), (8, 512, 512), True),
+        ((8, 128, 256, 19), (8, 1024, 2048), True),
+        ((8, 128, 256, 150), (8, 1024, 2048), False),  # more than VMEM
+        ((8, 64, 72, 19), (8, 512, 576), False),  # half a register
+        ((8, 256, 128, 19), (8, 1024, 1024), False),
+        ((4, 128, 128, 19), (4, 1024, 1024), False),  # half an image for a device
+    ],
+)
+def test_says_what_fits_a_tpu(shape, label_shape, fits):
+    mesh = jax.make_mesh((8, 1), ("data", "spatial"))
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        assert is_supported(shape, label_shape) is fits
+    assert not is_supported(shape, label_shape), "on eight devices, and nobody says how"
+
+
+def test_mosaic_takes_the_kernel():
+    """As far as the compiler of a TPU is not needed."""
+    arrays = draw()
+    loss = partial(enlarged_cross_entropy, normalizer="valid", implementation="mosaic")
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    text = step.trace(*arrays).lower(lowering_platforms=("tpu",)).as_text()
+    assert text.count("@tpu_custom_call") == 1
 
 
 @pytest.mark.parametrize("implementation", ["phases", "aligned"])

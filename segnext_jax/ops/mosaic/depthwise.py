@@ -229,14 +229,17 @@ def _widen(
 
     def fill(row: Any, pixels: jax.Array) -> None:
         buffer_ref[row, :_MARGIN] = margin
-        buffer_ref[row, pl.ds(_MARGIN, w)] = pixels.astype(jnp.float32)
+        buffer_ref[row, pl.ds(_MARGIN, w)] = pixels
         buffer_ref[row, _MARGIN + w :] = margin
+
+    def widen(ref: Any, row: Any) -> jax.Array:
+        return ref[row].astype(jnp.float32)
 
     is_first = pl.program_id(2) == 0
     is_last = pl.program_id(2) == pl.num_programs(2) - 1
-    fill(0, jnp.where(is_first, edges_ref[0], above_ref[0]))
-    lax.fori_loop(0, rows, lambda row, _: fill(row + 1, own_ref[row]), None)
-    fill(rows + 1, jnp.where(is_last, edges_ref[1], below_ref[0]))
+    fill(0, jnp.where(is_first, widen(edges_ref, 0), widen(above_ref, 0)))
+    lax.fori_loop(0, rows, lambda row, _: fill(row + 1, widen(own_ref, row)), None)
+    fill(rows + 1, jnp.where(is_last, widen(edges_ref, 1), widen(below_ref, 0)))
 
 
 def _shift(buffer_ref: Any, row: Any, start: int, size: int, tap: int) -> jax.Array:
