@@ -2,8 +2,8 @@
 
 Columns are enlarged by a product with their interpolation matrix. The kernel goes down
 the rows of the logits: each becomes the eight rows of a register, of which it passes
-the gradient on at once. XLA takes ten times as many cycles, as every phase of the rows
-and columns is a pass over arrays in memory (ops/cross_entropy.py).
+the gradient on at once. By phases (ops/cross_entropy.py) XLA takes eight times as many
+cycles of a v5e (docs/performance.md), in passes over arrays of all classes.
 """
 
 import math
@@ -18,6 +18,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from segnext_jax.ops.partition import can_map_examples, map_examples
+from segnext_jax.ops.precision import exact
 from segnext_jax.ops.resize import blend_weights, interpolation_matrix
 
 _SUBLANES, _LANES = 8, 128  # of a register
@@ -55,8 +56,7 @@ def enlarged_cross_entropy(
 
     def enlarge_columns(logits: jax.Array) -> jax.Array:
         """[b h w c] → [b h c W]."""
-        precision = lax.Precision.HIGHEST
-        return jnp.tensordot(logits, matrix, ((2,), (1,)), precision=precision)
+        return jnp.tensordot(logits, matrix, ((2,), (1,)), precision=exact(logits))
 
     rows, shrink_columns = jax.vjp(enlarge_columns, logits)
     call = partial(_call, ignore_label=ignore_label)
