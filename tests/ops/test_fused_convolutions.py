@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 from jax.scipy.stats import norm
+from plain_convolution import conv, draw, draw_layer, with_gradients
 
 from segnext_jax.ops import banded
 from segnext_jax.ops.conv_gelu import conv_gelu
-from segnext_jax.ops.depthwise import Layer
 from segnext_jax.ops.gelu import gelu
 from segnext_jax.ops.multi_scale import multi_scale_conv
 from segnext_jax.ops.triton import gelu as triton_gelu
@@ -21,28 +20,6 @@ from segnext_jax.ops.triton import gelu as triton_gelu
 SHAPES = [(2, 1, 3, 3), (2, 6, 9, 40), (1, 65, 8, 2)]
 STRIPS = (3, 7)
 BF16_ROUNDING = 2.0**-8
-
-
-def draw(*shape, seed=0, dtype=jnp.float32):
-    values = np.random.default_rng([seed, *shape]).uniform(-1, 1, shape)
-    return jnp.asarray(values, dtype)
-
-
-def draw_layer(kh, kw, c, dtype=jnp.float32):
-    return Layer(draw(kh, kw, c, seed=1, dtype=dtype), draw(c, seed=kh, dtype=dtype))
-
-
-def conv(x, layer):
-    y = lax.conv_general_dilated(
-        x,
-        layer.kernel[:, :, None, :],
-        (1, 1),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-        precision=lax.Precision.HIGHEST,
-    )
-    return y + layer.bias
 
 
 def plain_multi_scale(x, base, pairs):
@@ -71,12 +48,6 @@ CASES = [
     (multi_scale_conv, plain_multi_scale, multi_scale_arguments),
     (conv_gelu, plain_conv_gelu, conv_gelu_arguments),
 ]
-
-
-def with_gradients(function, arguments):
-    """Values, and gradients of a sum in which every value has its own weight."""
-    y, vjp = jax.vjp(function, *arguments)
-    return y, vjp(draw(*y.shape, seed=9, dtype=y.dtype))
 
 
 def assert_close(actual, expected):

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from plain_convolution import conv as plain_conv
+from plain_convolution import draw, draw_layer, with_gradients
 
 from segnext_jax.ops.conv_gelu import conv_gelu
-from segnext_jax.ops.depthwise import Layer
 from segnext_jax.ops.gelu import gelu
 from segnext_jax.ops.mosaic import depthwise
 from segnext_jax.ops.mosaic.depthwise import conv
@@ -19,35 +19,15 @@ from segnext_jax.ops.mosaic.depthwise import conv
 BF16_ROUNDING = 2.0**-8
 
 
-def draw(*shape, seed=0, dtype=jnp.float32):
-    values = np.random.default_rng([seed, *shape]).uniform(-1, 1, shape)
-    return jnp.asarray(values, dtype)
-
-
 def draw_arguments(shape, dtype=jnp.float32):
     """x, input_bias and layer."""
     c = shape[-1]
-    layer = Layer(draw(3, 3, c, dtype=dtype), draw(c, seed=1, dtype=dtype))
-    return draw(*shape, dtype=dtype), draw(c, seed=2, dtype=dtype), layer
+    bias = draw(c, seed=2, dtype=dtype)
+    return draw(*shape, dtype=dtype), bias, draw_layer(3, 3, c, dtype)
 
 
 def plain(x, input_bias, layer):
-    y = lax.conv_general_dilated(
-        x + input_bias,
-        layer.kernel[:, :, None, :],
-        (1, 1),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-        precision=lax.Precision.HIGHEST,
-    )
-    return y + layer.bias
-
-
-def with_gradients(function, arguments):
-    """Values, and gradients of a sum in which every value has its own weight."""
-    y, vjp = jax.vjp(function, *arguments)
-    return y, vjp(draw(*y.shape, seed=9, dtype=y.dtype))
+    return plain_conv(x + input_bias, layer)
 
 
 def assert_close(actual, expected):
